@@ -1,0 +1,1 @@
+"""Measuring, storing, judging: everything between the hooks and the named cause."""

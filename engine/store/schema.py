@@ -1,0 +1,201 @@
+"""What a run directory holds: the tables, their columns, and the kinds of facts.
+
+```
+<root>/<run id>/
+  run.db      SQLite (WAL): meta (run info, heartbeat), subjects (layers, parameters …), facts
+  series/     Arrow IPC streams, one or more segments per table: <table>-<n>.arrow
+  log.txt     what the program printed (stdout and stderr)
+  source/     the user's own source files as they were
+  samples/    small raw arrays (.npy, never pickled)
+```
+A table is either *narrow* (a row of scalars each time) or *wide* (a row per step; every statistic is a vector with one
+entry per subject, in the order of the subject's `index`). A value that was not measured is NaN.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+SCHEMA_VERSION: Final = 1
+"""Written into every run; a reader refuses a newer one and says so."""
+
+WIDE: Final[dict[str, dict[str, str]]] = {
+    "param": {
+        "grad_present": "1 if the parameter had a gradient when the optimizer stepped (or at backward, if none steps)",
+        "grad_norm": "L2 norm of the gradient that entered the step (unscaled under a GradScaler)",
+        "grad_absmax": "largest absolute gradient entry",
+        "grad_zero_share": "share of gradient entries that are exactly 0",
+        "grad_nonfinite": "count of NaN or Inf gradient entries",
+        "weight_norm": "L2 norm of the parameter after the step",
+        "weight_absmax": "largest absolute entry after the step",
+        "weight_nonfinite": "count of NaN or Inf entries after the step",
+        "update_norm": "L2 norm of (after - before) of this optimizer step",
+        "update_share": "share of entries that the step changed at all",
+    },
+    "layer": {
+        "calls": "forward calls in training since the last step",
+        "training": "share of the step's gradient-tracked forwards with module.training set",
+        "in_mean": "first floating input: mean",
+        "in_std": "… standard deviation",
+        "in_absmax": "… largest absolute value",
+        "in_zero_share": "… share of exact zeros",
+        "in_sat_share": "… share beyond 0.99 of a bounded range (only when all values lie in [-1, 1], else NaN)",
+        "in_dead_share": "… share of features that are exactly 0 for every sample of the batch",
+        "in_nonfinite": "… count of NaN or Inf",
+        "out_mean": "first floating output: mean",
+        "out_std": "… standard deviation",
+        "out_min": "… minimum",
+        "out_max": "… maximum",
+        "out_absmax": "… largest absolute value",
+        "out_zero_share": "… share of exact zeros",
+        "out_sat_share": "… share beyond 0.99 of the range of a bounded activation (sigmoid, tanh, softmax), else NaN",
+        "out_dead_share": "… share of features that are exactly 0 for every sample of the batch",
+        "out_sample_std": "… mean over features of the standard deviation over samples (0: same output for every sample)",
+        "out_nonfinite": "… count of NaN or Inf",
+        "gout_norm": "gradient with respect to the output: L2 norm",
+        "gout_absmax": "… largest absolute value",
+        "gout_zero_share": "… share of exact zeros",
+        "gout_nonfinite": "… count of NaN or Inf",
+    },
+}
+
+NARROW: Final[dict[str, dict[str, str]]] = {
+    "step": {
+        "step": "number of the optimizer step, from 1; with several optimizers the largest count",
+        "time": "seconds since the run began, when the step ended",
+        "loss": "sum of the roots of backward since the last step (NaN: none)",
+        "n_backward": "backward calls since the last step",
+        "n_forward": "gradient-tracked root forwards since the last step",
+        "n_zero_grad": "zero_grad calls (or hand-made clearing) since the last step",
+        "n_clip": "gradient-clipping calls since the last step",
+        "grad_norm": "global L2 norm of the gradients that entered the step",
+        "fresh_grad_norm": "global norm of what this step's backward passes added (NaN: not separable)",
+        "carried_grad_norm": "global norm of gradients of an earlier step that were still there at this step's first backward",
+        "clip_norm": "norm returned by the last clipping call (before clipping)",
+        "clip_max": "its max_norm or clip value",
+        "loss_scale": "GradScaler's scale (NaN: no scaler)",
+        "lr": "largest learning rate over all groups of all optimizers",
+        "update_ratio": "global ||dW|| / ||W||",
+        "batch_size": "first dimension of the batch",
+        "data_s": "seconds waiting for the data loader since the last step",
+        "forward_s": "seconds in gradient-tracked root forwards",
+        "backward_s": "seconds in backward",
+        "optimizer_s": "seconds in optimizer.step",
+        "eval_s": "seconds in root forwards without gradients",
+        "recorder_s": "seconds the recorder itself took",
+        "step_s": "seconds since the last step ended",
+        "rss_bytes": "resident memory of the process",
+        "device_bytes": "memory allocated on the accelerator (NaN: none)",
+        "syncs": "synchronizing calls (.item() and the like) by the program since the last step (NaN: not counted)",
+    },
+    "group": {
+        "step": "step that is about to end",
+        "optimizer": "index of the optimizer",
+        "group": "index of the parameter group",
+        "lr": "learning rate used in the step",
+        "weight_decay": "weight decay (NaN: none)",
+        "momentum": "momentum or beta1 (NaN: none)",
+    },
+    "backward": {
+        "step": "step to which the call contributes (last finished step + 1)",
+        "time": "seconds since the run began",
+        "loss": "value of the root (unscaled under a GradScaler)",
+        "site": "index of the loss site that made it, -1 when unknown",
+        "retain_graph": "1 if retain_graph or create_graph was set",
+        "carried": "1 if gradients of an earlier step were still present at entry",
+    },
+    "loss": {
+        "step": "step to which the call contributes (last finished step + 1)",
+        "time": "seconds since the run began",
+        "site": "index of the loss site",
+        "grad": "1 when gradients were tracked (training), 0 in evaluation",
+        "training": "1 when the model that ran last was in training mode",
+        "value": "value returned (mean if it is not a scalar)",
+        "n": "samples: first dimension of the input",
+        "in_mean": "prediction: mean",
+        "in_std": "… standard deviation",
+        "in_min": "… minimum",
+        "in_max": "… maximum",
+        "in_rowsum": "… mean of |row sum - 1| over the class dimension (0: rows are probabilities)",
+        "in_sample_std": "… mean over outputs of the standard deviation over samples (0: constant prediction)",
+        "target_mean": "target: mean (class ids as numbers)",
+        "target_std": "… standard deviation",
+        "target_min": "… minimum over counted targets",
+        "target_max": "… maximum over counted targets",
+        "valid_share": "share of targets that count (not ignore_index)",
+        "accuracy": "share of counted targets hit by argmax (or sign/0.5 for binary); NaN for regression",
+        "majority_share": "share of the most frequent predicted class (NaN for regression)",
+        "target_majority": "share of the most frequent target class (NaN for regression)",
+        "in_nonfinite": "prediction: count of NaN or Inf",
+        "target_nonfinite": "target: count of NaN or Inf",
+    },
+    "batch": {
+        "step": "step to which the forward contributes",
+        "time": "seconds since the run began",
+        "root": "index of the model in facts of kind model_seen",
+        "grad": "1 when gradients were tracked",
+        "training": "1 when the model was in training mode",
+        "n": "first dimension of the first tensor input",
+        "in_mean": "first tensor input (floating or integer): mean",
+        "in_std": "… standard deviation",
+        "in_min": "… minimum",
+        "in_max": "… maximum",
+        "in_nonfinite": "… count of NaN or Inf",
+        "in_hash": "fingerprint of the input's content (int64; equal content, equal value)",
+        "out_mean": "first floating output: mean",
+        "out_std": "… standard deviation",
+        "out_nonfinite": "… count of NaN or Inf",
+    },
+}
+
+INTEGER_COLUMNS: Final = frozenset({"step", "site", "root", "optimizer", "group", "in_hash"})
+"""Columns of narrow tables kept as int64; all others are float64."""
+
+FACT_KINDS: Final[dict[str, str]] = {
+    "model_seen": "a model was called for the first time. data: index, name, cls, n_parameters, n_trainable, n_layers, training",
+    "optimizer_built": "data: index, name, cls, groups, n_params; location: where it was built",
+    "coverage": "at the first step and whenever it changed. data: held_not_in_model [names], trainable_not_held [names], "
+    "frozen [names], frozen_numel, trainable_numel, held_frozen [names]",
+    "parameter_replaced": "a module's parameter is another tensor than before. data: old_held (bool), built_before (bool)",
+    "signature": "the order of calls between two steps, whenever it changed. data: signature, e.g. 'F0 L0 B Z0 S0'; count "
+    "is kept in `signature_counts`. Letters: D batch from a loader, F gradient-tracked root forward (training mode), "
+    "f the same in eval mode, E forward without gradients in eval mode, e without gradients in training mode, L loss "
+    "call with gradients, l loss without, B backward, A autograd.grad, Z zero_grad, C clip, U unscale_, S optimizer "
+    "step, R scheduler step, G scaler update, V state_dict, W load_state_dict, T train(), M eval() of a root. A number "
+    "follows F f E e (root), L l (site), Z S (optimizer), R (scheduler); repeats are folded: 'E0*40'.",
+    "signature_counts": "at the end (and on crash). data: {signature: times}",
+    "mode": "the training flag of a root changed between forwards. data: training, grad, by ('train'|'eval')",
+    "forward_context": "first forward of a root in this combination. data: root, training, grad, inference, n (updated count)",
+    "mixed_modes": "submodules whose training flag differs from the root's. data: root, training, names",
+    "clip": "first clip call, and whenever its place or arguments change. data: function, max_norm, returned, "
+    "before_backward, before_unscale, loss_scale, order (calls since the last step)",
+    "scheduler_built": "data: index, cls, optimizer, config (T_max, step_size, gamma, total_steps …)",
+    "scheduler_rate": "data: index, steps_per_optimizer_step, n_steps, lr_first, lr_last, last_epoch",
+    "scaler": "GradScaler: data: event ('built','skip','update'), scale, previous",
+    "autocast": "first autocast region seen. data: dtype, device, nested_in_no_grad",
+    "loader": "a DataLoader was iterated first. data: index, batch_size, n_samples, n_batches, shuffle, sampler, drop_last, "
+    "num_workers, training (whether the next root forward tracked gradients)",
+    "epoch": "a loader began again. data: index, epoch, order_hash (of the first batches), same_as_previous",
+    "loss_call": "first call at a loss site, and whenever shapes' relation or reduction changes. data: function, input_shape, "
+    "target_shape, input_dtype, target_dtype, reduction, ignore_index, weight (bool), label_smoothing, broadcast "
+    "(bool: shapes differ but broadcast), n_classes, input_is_prob (bool), input_is_logprob (bool), "
+    "input_requires_grad, target_requires_grad, target_dist (class counts, up to 32 classes)",
+    "graph": "the autograd graph of a backward root was walked (first steps, and after changes). data: site, ops (near the "
+    "root, in order), op_counts, reached [parameter names], not_reached_trainable [names], depth, n_nodes, truncated",
+    "alignment": "integer targets against integer inputs of a sequence model. data: match_by_offset {offset: share}, copy_share",
+    "nonfinite": "the first non-finite value. data: kind (input|activation|loss|gradient|parameter|optimizer_state|target), "
+    "where (forward|backward|step), op, row, inputs_finite, last_finite, values (that entered)",
+    "warning": "data: category, message (untrusted)",
+    "exception": "data: as `Failure`; oom (bool)",
+    "state_dict": "state_dict() of a watched model was kept alive. data: root, aliased (bool: shares storage with the "
+    "live parameters), alive_after_steps",
+    "load_state_dict": "data: root, strict, matched, missing [..], unexpected [..], n_model, n_given",
+    "save": "torch.save was called. data: n_tensors, root (which model's tensors they are), equals_live (bool)",
+    "hooks": "forward hooks by the program grew. data: count, per_step",
+    "probe": "an experiment on a copy, after the training. data: name, result …, seconds",
+    "sample_neighbours": "nearest-neighbour label agreement. data: agreement, chance, n, dims",
+    "memory": "data: live_graphs (autograd graphs still alive), tensors_alive, history_len",
+    "stopped": "data: signal",
+    "recorder": "something the recorder could not see or that failed inside it. data: what, detail",
+}
+"""Every kind of row in `facts`, and what its `data` holds. `step` is the last finished step + 1 when it happened."""

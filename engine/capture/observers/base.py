@@ -1,0 +1,83 @@
+"""The observer's interface: what the recorder tells, and how torch is patched and restored."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from aitia.engine.capture.recorder import Recorder
+
+
+class Observer:
+    """Base of all observers. The recorder calls these methods, each guarded; none of them may change what it is given.
+
+    What observers use of the recorder besides its agreed interface:
+
+    - `recorder.tally: dict[str, float]` – sums for columns of the `step` row being gathered, e.g. `data_s`, `n_clip`
+    - `recorder.latest: dict[str, float | torch.Tensor]` – last values for such columns, e.g. `clip_norm`, `loss_scale`
+    - `recorder.site_of(tensor) -> int` – loss site of a backward root; set by `losses`
+    - `recorder.scale_of(tensor) -> float` – factor by which a GradScaler multiplied that root, else 1; set by `scaler`
+
+    Both dictionaries are cleared by the recorder when a `step` row was written.
+    """
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+        self._undo: list[Callable[[], None]] = []
+
+    def install(self) -> None:
+        """Patch what is to be watched."""
+
+    def uninstall(self) -> None:
+        """Restore all that was patched, in reverse order."""
+        while self._undo:
+            self._undo.pop()()
+
+    def before_root(self, root: int, module: torch.nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """The forward of a watched model begins."""
+
+    def after_root(
+        self, root: int, module: torch.nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any
+    ) -> None:
+        """The forward of a watched model ended; `torch.is_grad_enabled()` tells whether gradients were tracked."""
+
+    def before_backward(self, loss: torch.Tensor, site: int) -> None:
+        """`torch.autograd.backward` begins; `loss` is its first root."""
+
+    def after_backward(self, loss: torch.Tensor, site: int) -> None:
+        """… ended without an exception."""
+
+    def before_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """An optimizer's step begins."""
+
+    def after_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """… ended; `recorder.step` already counts it, and the step row is not written yet."""
+
+    def finish(self) -> None:
+        """The program ended (or the watched block did); the writer is still open, the patches still stand."""
+
+    def replace(self, owner: Any, name: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+        """Put `make(original)` in the place of `owner.name`, to be undone by `uninstall`."""
+        own = vars(owner) if hasattr(owner, "__dict__") else {}
+        inherited = name not in own
+        original = getattr(owner, name)
+        wrapped = functools.wraps(original)(make(original))
+        setattr(owner, name, wrapped)
+
+        def undo() -> None:
+            if getattr(owner, name, None) is not wrapped:
+                return  # someone patched on top of us: leave their patch alone
+            if inherited:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, original)
+
+        self._undo.append(undo)
+
+    def idle(self) -> bool:
+        """True while nothing is to be seen: the recorder itself is computing, or a compiler is tracing."""
+        return bool(self.recorder.busy) or torch.compiler.is_compiling()

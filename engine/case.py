@@ -1,0 +1,414 @@
+"""A run as the causes see it: derived measurements, each computed once, none of them a judgement."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from aitia.engine.records import Fact, LayerInfo, LossSite, ParameterInfo, SourceLocation
+from aitia.engine.store.reader import Array, Run
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A series over steps with robust ends: the median of its first and last tenth (at least three values)."""
+
+    steps: npt.NDArray[np.int64]
+    values: Floats
+
+    @property
+    def n(self) -> int:
+        """Number of finite values."""
+        return int(np.isfinite(self.values).sum())
+
+    @cached_property
+    def _finite(self) -> Floats:
+        return self.values[np.isfinite(self.values)]
+
+    @property
+    def _edge(self) -> int:
+        return max(3, self.n // 10)
+
+    @property
+    def first(self) -> float:
+        """Median of the first tenth."""
+        return float(np.median(self._finite[: self._edge])) if self.n else math.nan
+
+    @property
+    def last(self) -> float:
+        """Median of the last tenth."""
+        return float(np.median(self._finite[-self._edge :])) if self.n else math.nan
+
+    @property
+    def lowest(self) -> float:
+        """Smallest running median of a tenth."""
+        return float(min((np.median(c) for c in self._chunks), default=math.nan))
+
+    @property
+    def highest(self) -> float:
+        """Largest running median of a tenth."""
+        return float(max((np.median(c) for c in self._chunks), default=math.nan))
+
+    @property
+    def _chunks(self) -> list[Floats]:
+        return [c for c in np.array_split(self._finite, max(1, min(10, self.n // 3))) if len(c)]
+
+    @cached_property
+    def spread(self) -> float:
+        """Robust step-to-step noise: median absolute difference of neighbours."""
+        return float(np.median(np.abs(np.diff(self._finite)))) if self.n > 1 else 0.0
+
+    @property
+    def fall(self) -> float:
+        """Share of the first value that was lost by the end: 0.9 = fell by 90 %, negative = rose."""
+        scale = max(abs(self.first), 1e-12)
+        return (self.first - self.last) / scale if self.n else 0.0
+
+    @property
+    def first_nonfinite(self) -> int | None:
+        """Step of the first NaN or Inf."""
+        bad = np.flatnonzero(~np.isfinite(self.values))
+        return int(self.steps[bad[0]]) if len(bad) else None
+
+
+@dataclass(frozen=True)
+class Call:
+    """One letter of a call signature, e.g. `B`, `Z0`, `E1*40`."""
+
+    letter: str
+    index: int
+    times: int = 1
+
+
+_TOKEN = re.compile(r"^([A-Za-z])(\d*)(?:\*(\d+))?$")
+
+
+def parse_signature(text: str) -> list[Call]:
+    """The calls of one step, in order."""
+    calls = []
+    for token in text.split():
+        match = _TOKEN.match(token)
+        if match:
+            calls.append(Call(match[1], int(match[2] or 0), int(match[3] or 1)))
+    return calls
+
+
+class Case:
+    """Derived measurements of one run; the only thing a cause may look at."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    # ---- time --------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def n_steps(self) -> int:
+        """Finished optimizer steps."""
+        return self.run.n_steps
+
+    @cached_property
+    def n_backward(self) -> int:
+        """Backward calls."""
+        return len(self.run.table("backward")["step"])
+
+    @cached_property
+    def signatures(self) -> dict[str, int]:
+        """Order of calls in a step → how many steps had it."""
+        counts = self.run.facts("signature_counts")
+        if counts:
+            return {str(k): int(v) for k, v in counts[-1].data.items() if k != "signature"}
+        return {str(f.data.get("signature", "")): 1 for f in self.run.facts("signature")}
+
+    @cached_property
+    def main_signature(self) -> list[Call]:
+        """Calls of the most frequent kind of step."""
+        if not self.signatures:
+            return []
+        return parse_signature(max(self.signatures, key=lambda s: self.signatures[s]))
+
+    def steps_where(self, predicate: object) -> int:
+        """How many steps have a signature (list of calls) for which the predicate holds."""
+        assert callable(predicate)
+        return sum(n for text, n in self.signatures.items() if predicate(parse_signature(text)))
+
+    # ---- loss --------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def loss(self) -> Curve:
+        """Loss per optimizer step; per backward when no optimizer ever stepped."""
+        steps, values = self.run.scalar("loss")
+        if np.isfinite(values).any() or np.isnan(values).all() is False:
+            return Curve(steps, values)
+        table = self.run.table("backward")
+        return Curve(np.arange(1, len(table["loss"]) + 1), table["loss"])
+
+    @cached_property
+    def per_backward(self) -> Curve:
+        """Loss per backward call."""
+        table = self.run.table("backward")
+        return Curve(np.arange(1, len(table["loss"]) + 1), table["loss"])
+
+    @cached_property
+    def nonfinite_step(self) -> int | None:
+        """First step whose loss or gradient was NaN or Inf."""
+        found = [self.per_backward_nonfinite]
+        steps, norm = self.run.scalar("grad_norm")
+        bad = np.flatnonzero(np.isinf(norm)) if len(norm) else np.empty(0, int)
+        if len(bad):
+            found.append(int(steps[bad[0]]))
+        fact = self.run.fact("nonfinite")
+        if fact is not None:
+            found.append(fact.step)
+        known = [s for s in found if s is not None]
+        return min(known) if known else None
+
+    @cached_property
+    def per_backward_nonfinite(self) -> int | None:
+        """Step of the first backward whose loss was not finite."""
+        table = self.run.table("backward")
+        bad = np.flatnonzero(~np.isfinite(table["loss"]))
+        return int(table["step"][bad[0]]) if len(bad) else None
+
+    def calls(self, *, grad: bool, site: int | None = None) -> dict[str, Array]:
+        """Rows of the loss table in training (grad) or evaluation."""
+        table = self.run.table("loss")
+        keep = table["grad"] == (1.0 if grad else 0.0)
+        if site is not None:
+            keep &= table["site"] == site
+        return {name: column[keep] for name, column in table.items()}
+
+    def accuracy(self, *, grad: bool) -> Curve:
+        """Share of targets hit, recomputed by us from what was passed to the loss; per call."""
+        rows = self.calls(grad=grad)
+        ok = np.isfinite(rows["accuracy"])
+        return Curve(rows["step"][ok].astype(np.int64), rows["accuracy"][ok])
+
+    def eval_curve(self, column: str) -> Curve:
+        """One column of evaluation loss calls, averaged per evaluation phase (weighted by samples)."""
+        rows = self.calls(grad=False)
+        return phase_means(rows, column)
+
+    def train_curve(self, column: str) -> Curve:
+        """One column of training loss calls, per call."""
+        rows = self.calls(grad=True)
+        return Curve(rows["step"].astype(np.int64), rows[column])
+
+    @cached_property
+    def chance(self) -> float:
+        """Accuracy of always guessing the most frequent class in what was shown to the loss."""
+        rows = self.run.table("loss")
+        counts: dict[str, float] = {}
+        for fact in self.run.facts("loss_call"):
+            for key, value in (fact.data.get("target_dist") or {}).items():
+                counts[str(key)] = counts.get(str(key), 0.0) + float(value)
+        if counts:
+            return max(counts.values()) / sum(counts.values())
+        major = rows["target_majority"]
+        major = major[np.isfinite(major)]
+        return float(np.median(major)) if len(major) else math.nan
+
+    @cached_property
+    def n_classes(self) -> int | None:
+        """Classes of the classification loss, or None."""
+        for fact in self.run.facts("loss_call"):
+            n = fact.data.get("n_classes")
+            if isinstance(n, int) and n > 0:
+                return n
+        return None
+
+    def site(self, index: int) -> LossSite | None:
+        """The loss site of that index."""
+        return next((s for s in self.run.losses if s.index == index), None)
+
+    @cached_property
+    def train_loss_calls(self) -> list[Fact]:
+        """`loss_call` facts of sites that were called with gradients tracked."""
+        sites = set(self.calls(grad=True)["site"].astype(int).tolist())
+        found = []
+        for fact in self.run.facts("loss_call"):
+            site = fact.data.get("site", fact.data.get("index"))
+            if site is None or int(site) in sites:
+                found.append(fact)
+        return found
+
+    # ---- learning ----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def learned(self) -> bool:
+        """True when the training loss or accuracy clearly improved: far beyond its own noise."""
+        accuracy = self.accuracy(grad=True)
+        if accuracy.n >= 6 and math.isfinite(self.chance):
+            room = 1.0 - self.chance
+            if room > 0 and (accuracy.last - self.chance) > 0.35 * room:
+                return True
+        curve = self.loss
+        return curve.n >= 6 and curve.fall > 0.25 and (curve.first - curve.last) > 3 * curve.spread
+
+    @cached_property
+    def flat(self) -> bool:
+        """True when the training loss ended where it began, within its own noise or 5 %."""
+        curve = self.loss if self.loss.n else self.per_backward
+        if curve.n < 6:
+            return False
+        return curve.fall < 0.05 or (curve.first - curve.last) < curve.spread
+
+    @cached_property
+    def diverged(self) -> bool:
+        """True when the loss ended well above its best or its start, or became non-finite after growing."""
+        curve = self.loss
+        if curve.n < 6:
+            return False
+        span = max(abs(curve.first), abs(curve.lowest), 1e-9)
+        return (curve.last - curve.first) > 0.5 * span or (curve.highest - curve.first) > 5 * span
+
+    # ---- parameters --------------------------------------------------------------------------------------------
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Parameter names in column order."""
+        return [p.name for p in self.run.parameters]
+
+    def param(self, stat: str) -> Floats:
+        """[rows, parameters] of one statistic."""
+        return self.run.wide("param").values[stat].astype(np.float64)
+
+    def layer_stat(self, stat: str) -> Floats:
+        """[rows, layers] of one statistic."""
+        return self.run.wide("layer").values[stat].astype(np.float64)
+
+    @cached_property
+    def param_steps(self) -> npt.NDArray[np.int64]:
+        """Steps of the rows of `param`."""
+        return self.run.wide("param").steps
+
+    @cached_property
+    def update_ratio(self) -> Floats:
+        """[rows, parameters] update norm over weight norm; NaN where not measured."""
+        weight = self.param("weight_norm")
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(weight > 0, self.param("update_norm") / weight, np.nan)
+
+    @cached_property
+    def trainable(self) -> list[ParameterInfo]:
+        """Parameters of the model that ask for gradients."""
+        return [p for p in self.run.parameters if p.requires_grad and p.in_model]
+
+    @cached_property
+    def weights(self) -> list[ParameterInfo]:
+        """Trainable matrices and kernels (two or more dimensions): where learning lives."""
+        return [p for p in self.trainable if len(p.shape) > 1]
+
+    def column(self, stat: str, index: int) -> Floats:
+        """One parameter's series of one statistic."""
+        matrix = self.param(stat)
+        return matrix[:, index] if index < matrix.shape[1] else np.full(len(matrix), np.nan)
+
+    def median(self, stat: str, parameter: ParameterInfo) -> float:
+        """Median over steps of one statistic of one parameter; NaN when never measured."""
+        return nanmedian(self.column(stat, parameter.index))
+
+    @cached_property
+    def coverage(self) -> Fact | None:
+        """The last statement of what the optimizers hold and what they should."""
+        facts = self.run.facts("coverage")
+        return facts[-1] if facts else None
+
+    def covered(self, key: str) -> list[str]:
+        """A list out of the last coverage fact."""
+        if self.coverage is None:
+            return []
+        return [str(x) for x in self.coverage.data.get(key, [])]
+
+    # ---- layers ------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def leaves(self) -> list[LayerInfo]:
+        """Leaf modules in the order of registration."""
+        return [x for x in self.run.layers if x.leaf]
+
+    def kinds(self, *kinds: str) -> list[LayerInfo]:
+        """Layers of these kinds."""
+        return [x for x in self.run.layers if x.kind in kinds]
+
+    def layer_series(self, layer: LayerInfo, stat: str) -> Floats:
+        """One layer's series of one statistic."""
+        matrix = self.layer_stat(stat)
+        return matrix[:, layer.index] if layer.index < matrix.shape[1] else np.full(len(matrix), np.nan)
+
+    def owner(self, parameter: str) -> str:
+        """Dotted path of the module that owns a parameter."""
+        info = self.run.parameter(parameter)
+        return info.layer if info is not None and info.layer else parameter.rpartition(".")[0] or parameter
+
+    # ---- source ------------------------------------------------------------------------------------------------
+
+    def place(self, fact: Fact | None) -> SourceLocation | None:
+        """Where in the user's code a fact happened."""
+        if fact is None or fact.file is None or fact.line is None:
+            return None
+        return SourceLocation(file=fact.file, lines=(fact.line,))
+
+    def optimizer_place(self, index: int = 0) -> SourceLocation | None:
+        """Where an optimizer was built."""
+        for info in self.run.optimizers:
+            if info.index == index and info.file is not None and info.line is not None:
+                return SourceLocation(file=info.file, lines=(info.line,))
+        return None
+
+    def site_place(self, index: int | None = None) -> SourceLocation | None:
+        """Where a loss function is called in training (the first such place by default)."""
+        if index is None:
+            sites = self.calls(grad=True)["site"].astype(int).tolist()
+            index = sites[0] if sites else None
+        site = None if index is None else self.site(index)
+        if site is None or site.file is None or site.line is None:
+            return None
+        return SourceLocation(file=site.file, lines=(site.line,))
+
+    @cached_property
+    def probes(self) -> dict[str, list[Fact]]:
+        """Results of the experiments after training, by name."""
+        found: dict[str, list[Fact]] = {}
+        for fact in self.run.facts("probe"):
+            found.setdefault(str(fact.data.get("name", fact.subject)), []).append(fact)
+        return found
+
+
+def phase_means(rows: dict[str, Array], column: str) -> Curve:
+    """One value per evaluation phase: calls that belong to the same training step, weighted by their samples."""
+    steps = rows["step"].astype(np.int64)
+    ok = np.isfinite(rows[column])
+    weights = np.where(np.isfinite(rows["n"]) & (rows["n"] > 0), rows["n"], 1.0)
+    unique = np.unique(steps[ok])
+    means = [float(np.average(rows[column][ok & (steps == s)], weights=weights[ok & (steps == s)])) for s in unique]
+    return Curve(unique, np.asarray(means, dtype=np.float64))
+
+
+def nanmedian(values: Iterable[float] | Floats) -> float:
+    """Median of the finite values; NaN when there is none."""
+    array = np.asarray(values, dtype=np.float64)
+    array = array[np.isfinite(array)]
+    return float(np.median(array)) if len(array) else math.nan
+
+
+def nanmax(values: Iterable[float] | Floats) -> float:
+    """Largest finite value; NaN when there is none."""
+    array = np.asarray(values, dtype=np.float64)
+    array = array[np.isfinite(array)]
+    return float(array.max()) if len(array) else math.nan
+
+
+def listing(names: Iterable[str], limit: int = 4) -> str:
+    """A few names as words: `a, b, c and 5 more`."""
+    found = list(names)
+    if len(found) <= limit:
+        return ", ".join(found)
+    return f"{', '.join(found[:limit])} and {len(found) - limit} more"

@@ -1,0 +1,1 @@
+"""The catalogue: everything known about one cause stands in one file."""

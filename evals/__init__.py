@@ -1,0 +1,1 @@
+"""Training programs with ground truth, and what measures the engine against them."""

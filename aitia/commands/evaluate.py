@@ -1,0 +1,40 @@
+"""`aitia eval`: how often the answer is right, and how often it cries wolf."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aitia.commands.options import AsJson
+
+
+def evaluate(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[PROGRAM]...", help="Only these programs.")] = None,
+    split: Annotated[str, typer.Option("--split", help="dev or test.")] = "dev",
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Recordings at the same time.")] = 1,
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=1, help="Seeds per program; more than one measures stability.")
+    ] = 1,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where the report is written.")] = None,
+    misses: Annotated[bool, typer.Option("--misses", help="Also list every wrong answer.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Record the programs of the fault zoo, ask why, and score the answers against the truth."""
+    from aitia.commands.screen import say_json
+    from aitia.engine.store.errors import AitiaError
+    from aitia.evals.zoo import SPLITS, ZooError
+
+    if split not in SPLITS:
+        raise AitiaError(f"no split {split!r}; there are {' and '.join(SPLITS)}.")
+    from aitia.evals.run import evaluate as measure
+
+    try:
+        report = measure(names or [], split=split, jobs=jobs, seeds=seeds, out=out, quiet=as_json)
+    except ZooError as error:
+        raise AitiaError(str(error)) from None
+    if as_json:
+        say_json(report.data)
+    else:
+        typer.echo(report.markdown if not misses else report.markdown + "\n" + report.misses)

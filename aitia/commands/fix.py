@@ -1,0 +1,72 @@
+"""`aitia fix`: from the answer to a repair, a journal entry and a regression test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aitia.commands.options import ApiBase, AsJson, Model, RunName, Runs
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from aitia.agent.incident import Incident
+    from aitia.engine.store.reader import Run
+
+
+def fix(
+    run: RunName = None,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Write the repair into the program (a backup of the file is kept).")
+    ] = False,
+    project: Annotated[
+        Path | None,
+        typer.Option("--project", metavar="DIR", help="Where the program lives (default: where the run was started)."),
+    ] = None,
+    model: Model = None,
+    api_base: ApiBase = None,
+    runs: Runs = None,
+    as_json: AsJson = False,
+) -> None:
+    """Propose the repair, write the journal entry and the regression test; change the program only with --apply."""
+    from aitia.agent.diagnosis import answer
+    from aitia.agent.incident import close
+    from aitia.commands.screen import console, say_json, working
+    from aitia.engine.store.errors import AitiaError
+    from aitia.engine.store.reader import open_run, runs_root
+
+    opened = open_run(run, runs_root(runs))
+    root = project or project_of(opened)
+    if not root.is_dir():
+        raise AitiaError(f"no folder {root}; --project expects the folder in which the program lives.")
+    with working(f"reading {opened.id}"):
+        diagnosis = answer(opened, model=model, api_base=api_base)
+    with working("writing and testing the repair"):
+        incident = close(opened, diagnosis, root, apply=apply)
+    if as_json:
+        say_json({"run": opened.id, "verdict": diagnosis.verdict, **incident.model_dump(mode="json")})
+        return
+    screen = console()
+    if not diagnosis.hypotheses:
+        screen.print(f"Nothing to fix: {diagnosis.summary}")
+        return
+    screen.print(f"{diagnosis.hypotheses[0].cause}: {diagnosis.summary}")
+    tell_incident(screen, incident)
+    if incident.fix.diff and not apply:
+        screen.print("\nThe program was not changed. To write the repair: aitia fix --apply")
+
+
+def project_of(run: Run) -> Path:
+    """The folder in which the program was started, where it still exists; else the current one."""
+    there = Path(run.info.cwd) if run.info.cwd else Path.cwd()
+    return there if there.is_dir() else Path.cwd()
+
+
+def tell_incident(screen: Console, incident: Incident) -> None:
+    """Print the fix and what was left behind."""
+    from aitia.commands.answer import tell_fix
+
+    screen.print()
+    tell_fix(screen, incident.fix)

@@ -1,0 +1,182 @@
+"""`aitia show`: the measurements of one run, one aspect at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from pydantic import BaseModel
+
+from aitia.commands.options import AsJson, Runs
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from aitia.engine.store.reader import Run
+    from aitia.tools.result import ToolResult
+
+
+class Aspect(StrEnum):
+    """What can be looked at."""
+
+    LAYERS = "layers"
+    GRADIENTS = "gradients"
+    PERFORMANCE = "performance"
+    MEMORY = "memory"
+    EVENTS = "events"
+    GRAPH = "graph"
+    ERRORS = "errors"
+
+
+MAX_CELL = 60
+"""A table cell longer than this makes the other columns unreadable."""
+
+
+def show(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's name, a unique part of it, or `latest`.")],
+    aspect: Annotated[Aspect, typer.Argument(help="What to look at.")],
+    runs: Runs = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one aspect of a run: layers, gradients, performance, memory, events, graph or errors."""
+    from aitia.commands.screen import console, say_json
+    from aitia.engine.store.reader import open_run, runs_root
+
+    opened = open_run(None if run == "latest" else run, runs_root(runs))
+    if aspect is Aspect.EVENTS:
+        _events(opened, as_json)
+    elif aspect is Aspect.GRAPH:
+        _graph(opened, as_json)
+    else:
+        result = _tool(aspect)(opened)
+        if as_json:
+            say_json(result.payload())
+        else:
+            tell_result(console(), result)
+
+
+def _tool(aspect: Aspect) -> Callable[[Run], ToolResult]:
+    if aspect is Aspect.LAYERS:
+        from aitia.tools.layer_analyzer import analyze_layers
+
+        return analyze_layers
+    if aspect is Aspect.GRADIENTS:
+        from aitia.tools.gradient_debugger import debug_gradients
+
+        return debug_gradients
+    if aspect is Aspect.PERFORMANCE:
+        from aitia.tools.performance_profiler import profile_performance
+
+        return profile_performance
+    if aspect is Aspect.MEMORY:
+        from aitia.tools.memory_tracker import track_memory
+
+        return track_memory
+    from aitia.tools.error_diagnoser import diagnose_error
+
+    return diagnose_error
+
+
+def _events(run: Run, as_json: bool) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from aitia.commands.screen import clean, console, say_json
+    from aitia.engine.events import events
+
+    found = events(run)
+    if as_json:
+        say_json({"run": run.id, "events": found})
+        return
+    screen = console()
+    if not found:
+        screen.print("Nothing changed state in this run.")
+        return
+    table = Table(box=None, pad_edge=False)
+    for title in ("step", "subject", "from → to", "what"):
+        table.add_column(title, overflow="fold")
+    for event in found:
+        until = f"-{event.last_step}" if event.last_step is not None and event.last_step != event.step else ""
+        change = f"{event.before} → {event.after}"
+        table.add_row(f"{event.step}{until}", Text(clean(event.subject)), change, Text(clean(event.statement, 300)))
+    screen.print(table)
+
+
+def _graph(run: Run, as_json: bool) -> None:
+    from aitia.commands.screen import clean, say_json
+    from aitia.engine.graph import mermaid
+    from aitia.engine.reason import diagnose
+
+    text = mermaid(run, diagnose(run))
+    if as_json:
+        say_json({"run": run.id, "mermaid": text})
+    else:
+        typer.echo(clean(text, 100_000))
+
+
+def tell_result(screen: Console, result: ToolResult) -> None:
+    """Any tool's answer: its summary, its tables, its evidence."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from aitia.commands.screen import clean
+
+    screen.print(Text(clean(result.summary), style="bold"))
+    for name, value in result:
+        if name in {"run", "summary", "evidence", "suggested_actions", "omitted"} or value is None:
+            continue
+        if isinstance(value, str | int | float):
+            screen.print(Text(f"{_words(name)}: {clean(_cell(value))}"))
+        elif isinstance(value, tuple | list) and value and isinstance(value[0], BaseModel):
+            screen.print()
+            screen.print(_table(_words(name), list(value)))
+        elif isinstance(value, dict) and value:
+            screen.print(Text(f"{_words(name)}: " + ", ".join(f"{clean(str(k))} {_cell(v)}" for k, v in value.items())))
+        elif isinstance(value, tuple | list) and value:
+            screen.print(Text(f"{_words(name)}: " + ", ".join(clean(_cell(v), 200) for v in value)))
+    if result.evidence:
+        screen.print()
+        table = Table(box=None, show_header=False, pad_edge=False)
+        table.add_column(style="cyan", no_wrap=True)
+        table.add_column(overflow="fold")
+        for each in result.evidence:
+            table.add_row(each.id, Text(clean(each.statement, 400)))
+        screen.print(table)
+    if result.omitted:
+        screen.print(Text(clean(result.omitted), style="dim"))
+
+
+def _table(title: str, rows: list[BaseModel]) -> Any:
+    """Rows of one model as a table; columns without a single value are left out."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from aitia.commands.screen import clean
+
+    fields = [f for f in type(rows[0]).model_fields if any(getattr(r, f, None) not in (None, "", (), {}) for r in rows)]
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for field in fields:
+        table.add_column(_words(field), overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(clean(_cell(getattr(row, f, None)), MAX_CELL)) for f in fields))
+    return table
+
+
+def _words(field: str) -> str:
+    return field.removeprefix("untrusted_").replace("_", " ")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, tuple | list):
+        return ", ".join(_cell(v) for v in value)
+    if isinstance(value, BaseModel):
+        return ", ".join(f"{k} {_cell(v)}" for k, v in value)
+    return str(value)

@@ -123,7 +123,7 @@ def _become(script: Path, args: tuple[str, ...]) -> None:
         code = 0
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - whatever the program dies of is its outcome
         traceback.print_exc()
     finally:
         with contextlib.suppress(Exception):
@@ -195,7 +195,9 @@ def verdict(program: Program, results: dict[str, dict[int, Result]]) -> dict[str
     return {"admitted": admitted, **record}
 
 
-def examine(programs: list[Program], jobs: int) -> Iterator[tuple[Program, dict[str, Any], dict[str, dict[int, Result]]]]:
+def examine(
+    programs: list[Program], jobs: int
+) -> Iterator[tuple[Program, dict[str, Any], dict[str, dict[int, Result]]]]:
     """Run every variant and seed of the programs; yields each program's record as soon as it is complete."""
     runs = [Run(p, faults, seed) for p in programs for faults in variants(p).values() for seed in SEEDS]
     collected: dict[str, dict[str, dict[int, Result]]] = {p.name: {v: {} for v in variants(p)} for p in programs}

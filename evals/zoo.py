@@ -201,7 +201,7 @@ def render(program: Program, faults: Iterable[str] | None = None, seed: int | No
     for number, raw in enumerate(program.text.splitlines(), start=1):
         where = f"{program.name}:{number}"
         if switch := _SWITCH.match(raw):
-            _turn(stack, switch[1], switch[2], wanted, program.faults, where)
+            _turn(stack, switch, wanted, program.faults, where)
             continue
         if not all(stack):
             continue
@@ -225,8 +225,11 @@ def render(program: Program, faults: Iterable[str] | None = None, seed: int | No
     return Rendered("\n".join(kept) + "\n", tuple(every), lines_of)
 
 
-def _turn(stack: list[bool], word: str, rest: str, wanted: frozenset[str], faults: tuple[str, ...], where: str) -> None:
+def _turn(
+    stack: list[bool], switch: re.Match[str], wanted: frozenset[str], faults: tuple[str, ...], where: str
+) -> None:
     """Apply one switch line to the stack of open branches."""
+    word, rest = switch.groups()
     if word == "if":
         match = _FAULT.match(rest)
         fault = (match[1] or SINGLE) if match else None

@@ -4,12 +4,37 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
 if TYPE_CHECKING:
     from aitia.engine.capture.recorder import Recorder
+
+
+SEARCHED_NODES: Final = 24
+"""How far below a backward root a mark is looked for: sums, scalings and means stand between, seldom more."""
+
+
+def mark(tensor: torch.Tensor, key: str, value: float) -> None:
+    """Note a number at the node that made this tensor; it lives and dies with the graph, so nothing is kept alive."""
+    if tensor.grad_fn is not None:
+        tensor.grad_fn.metadata[key] = value
+
+
+def found_near(root: torch.Tensor, key: str) -> float | None:
+    """The number that was noted at the root's node or at one of those just below it."""
+    nodes = [root.grad_fn]
+    for _ in range(SEARCHED_NODES):
+        if not nodes:
+            break
+        node = nodes.pop(0)
+        if node is None:
+            continue
+        if key in node.metadata:
+            return float(node.metadata[key])
+        nodes += [following for following, _ in node.next_functions]
+    return None
 
 
 class Observer:
@@ -20,6 +45,10 @@ class Observer:
     - `recorder.tally: dict[str, float]` – sums for columns of the `step` row being gathered, e.g. `data_s`, `n_clip`
     - `recorder.latest: dict[str, float | torch.Tensor]` – last values for such columns, e.g. `clip_norm`, `loss_scale`
     - `recorder.site_of(tensor) -> int` – loss site of a backward root; set by `losses`
+    - `recorder.order() -> str` – the call order since the last step, as in `signature`
+    - `recorder.observers` – all of them; `after_loss(call)` is offered by those who want the loss calls
+    - `recorder.fault(where, error)` – counts and notes a fault of ours
+    - `recorder.loss_scale`, `recorder.unscaled` (ids of optimizers) – set by `scaler`
     - `recorder.scale_of(tensor) -> float` – factor by which a GradScaler multiplied that root, else 1; set by `scaler`
 
     Both dictionaries are cleared by the recorder when a `step` row was written.
@@ -77,6 +106,13 @@ class Observer:
                 setattr(owner, name, original)
 
         self._undo.append(undo)
+
+    def guard(self, function: Callable[..., Any], *args: Any) -> None:
+        """Call it; a fault of ours is noted and never reaches the program."""
+        try:
+            function(*args)
+        except Exception as error:  # noqa: BLE001 - see above
+            self.recorder.fault(f"{type(self).__module__.rpartition('.')[2]}.{function.__name__}", error)
 
     def idle(self) -> bool:
         """True while nothing is to be seen: the recorder itself is computing, or a compiler is tracing."""

@@ -88,17 +88,21 @@ def rows_of(function: str, prediction: Tensor, target: Any, ignore_index: int | 
     return Rows(x.float(), y, valid, family)
 
 
-def confusion(rows: Rows) -> Tensor | None:
-    """Counts [target, predicted] as one flat tensor, or None where there are no class ids or too many classes."""
-    if rows.family == "binary" and rows.target is not None and rows.target.shape == rows.x.shape:
+def confusion(rows: Rows, function: str) -> Tensor | None:
+    """Counts [target * classes + predicted], or None where there are no class ids or too many classes."""
+    x, y = rows.x, rows.target
+    if y is None or y.shape[:1] != x.shape[:1]:
         return None
-    n = rows.x.shape[1]
-    y = rows.target
-    if rows.family != "classes" or y is None or y.dim() != 1 or not 1 < n <= MAX_CLASSES or y.shape[0] != rows.x.shape[0]:
+    if rows.family == "binary" and y.shape == x.shape and x.shape[1] == 1:
+        n, truth = 2, (y > 0.5).long().flatten()
+        guess = (x > (0.0 if function.endswith("with_logits") else 0.5)).long().flatten()
+    elif rows.family == "classes" and y.dim() == 1 and 1 < x.shape[1] <= MAX_CLASSES:
+        n = x.shape[1]
+        truth, guess = y.long().clamp(0, n - 1), x.argmax(1)
+    else:
         return None
-    weight = torch.ones_like(rows.x[:, 0]) if rows.valid is None else rows.valid.to(rows.x.dtype)
-    cell = y.clamp(0, n - 1) * n + rows.x.argmax(1)
-    return torch.zeros(n * n, dtype=rows.x.dtype, device=rows.x.device).scatter_add_(0, cell.long(), weight)
+    weight = torch.ones_like(x[:, 0]) if rows.valid is None else rows.valid.to(x.dtype)
+    return torch.zeros(n * n, dtype=x.dtype, device=x.device).scatter_add_(0, truth * n + guess, weight)
 
 
 def measure(rows: Rows, function: str) -> Tensor:

@@ -1,0 +1,78 @@
+"""Gradient clipping: how often, with what bound, and where in the order of calls."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable
+from typing import Any, Final
+
+import torch
+from torch.nn.utils import clip_grad
+
+from aitia.engine.capture.frames import user_frame
+from aitia.engine.capture.observers.base import Observer
+
+FUNCTIONS: Final = ("clip_grad_norm_", "clip_grad_value_")
+MAX_FACTS: Final = 50
+"""Clipping with a bound that changes at every step is told this often."""
+
+
+class Watch(Observer):
+    """Patches the clipping functions wherever they were bound."""
+
+    def __init__(self, recorder: Any) -> None:
+        super().__init__(recorder)
+        self._backwards = 0
+        self._told: set[tuple[Any, ...]] = set()
+
+    def install(self) -> None:
+        for name in FUNCTIONS:
+            original = getattr(clip_grad, name)
+            bound = next(p for p in inspect.signature(original).parameters if p in {"max_norm", "clip_value"})
+            self.replace(clip_grad, name, lambda f, name=name, bound=bound: self._wrap(f, name, bound))
+            wrapped = getattr(clip_grad, name)
+            for module in list(sys.modules.values()):
+                if getattr(module, "__dict__", {}).get(name) is original:
+                    self.replace(module, name, lambda _, wrapped=wrapped: wrapped)
+
+    def _wrap(self, original: Callable[..., Any], name: str, bound: str) -> Callable[..., Any]:
+        def clip(*args: Any, **kwargs: Any) -> Any:
+            result = original(*args, **kwargs)
+            if not self.idle():
+                limit = kwargs.get(bound, args[1] if len(args) > 1 else None)
+                self.guard(self._clipped, name, limit, result)
+            return result
+
+        return clip
+
+    def _clipped(self, name: str, limit: Any, result: Any) -> None:
+        recorder = self.recorder
+        order = recorder.order()
+        recorder.letter("C")
+        recorder.tally["n_clip"] = recorder.tally.get("n_clip", 0.0) + 1
+        limit = float(limit) if limit is not None else float("nan")
+        recorder.latest["clip_max"] = limit
+        if isinstance(result, torch.Tensor):
+            recorder.latest["clip_norm"] = result.detach()
+        scale = recorder.loss_scale
+        unscaled = bool(recorder.unscaled)
+        data = {
+            "function": name,
+            "max_norm": limit,
+            "before_backward": self._backwards == 0,
+            "before_unscale": scale is not None and scale != 1.0 and not unscaled,
+        }
+        where = user_frame()
+        key = (*data.values(), where)
+        if key in self._told or len(self._told) >= MAX_FACTS:
+            return
+        self._told.add(key)
+        returned = result.item() if isinstance(result, torch.Tensor) else None
+        recorder.fact("clip", data={**data, "returned": returned, "loss_scale": scale, "order": order}, where=where)
+
+    def after_backward(self, loss: torch.Tensor, site: int) -> None:
+        self._backwards += 1
+
+    def after_step(self, optimizer: torch.optim.Optimizer) -> None:
+        self._backwards = 0

@@ -1,0 +1,185 @@
+"""Data loaders: what they are, how long the program waits for them, and in what order their samples come."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import torch
+from torch.utils.data import DataLoader
+from torch.utils.data import dataloader as torch_dataloader
+from torch.utils.data.sampler import RandomSampler, SubsetRandomSampler, WeightedRandomSampler
+
+from aitia.engine.capture.frames import user_frame
+from aitia.engine.capture.observers.base import Observer
+
+HASHED_BATCHES: Final = 8
+"""Batches whose sample indices make the order's fingerprint; equal ones mean the shuffling repeats itself."""
+MAX_LOADERS: Final = 64
+"""A program that builds a loader at every step must not fill the run with their descriptions."""
+EVERY_EPOCH: Final = 200
+"""Epochs of one loader that are all told; after that only those whose number is a power of two."""
+
+
+@dataclass
+class _Loader:
+    index: int
+    told: bool = False
+    epoch: int = 0
+    taken: int = 0
+    indices: list[str] = field(default_factory=list)
+    previous: str = ""
+    pending: bool = False
+
+
+class Watch(Observer):
+    """Patches the iterators of `torch.utils.data.DataLoader`."""
+
+    def __init__(self, recorder: Any) -> None:
+        super().__init__(recorder)
+        self._loaders: weakref.WeakKeyDictionary[Any, _Loader] = weakref.WeakKeyDictionary()
+        self._iterators: weakref.WeakKeyDictionary[Any, _Loader] = weakref.WeakKeyDictionary()
+        self._count = 0
+        self._untold: list[tuple[_Loader, dict[str, Any], tuple[str, int] | None]] = []
+        self._datasets: dict[int, int] = {}
+
+    def install(self) -> None:
+        self.replace(DataLoader, "__iter__", self._wrap_iter)
+        self.replace(torch_dataloader._BaseDataLoaderIter, "__next__", self._wrap_next)
+        self.replace(torch_dataloader._BaseDataLoaderIter, "_next_index", self._wrap_index)
+
+    def _wrap_iter(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def iterate(loader: Any) -> Any:
+            if self.idle():
+                return original(loader)
+            self.guard(self._begin, loader)  # first, for workers prefetch while the iterator is being built
+            iterator = original(loader)
+            self.guard(self._attach, loader, iterator)
+            return iterator
+
+        return iterate
+
+    def _wrap_next(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def following(iterator: Any) -> Any:
+            if self.idle():
+                return original(iterator)
+            start = time.perf_counter()
+            try:
+                batch = original(iterator)
+            except StopIteration:
+                self.guard(self._close, iterator)
+                raise
+            self.guard(self._took, iterator, time.perf_counter() - start)
+            return batch
+
+        return following
+
+    def _wrap_index(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def next_index(iterator: Any) -> Any:
+            index = original(iterator)
+            self.guard(self._indexed, iterator, index)
+            return index
+
+        return next_index
+
+    # ---- a loader begins ----------------------------------------------------------------------------------------
+
+    def _begin(self, loader: Any) -> None:
+        kept = self._loaders.get(loader)
+        if kept is None:
+            if self._count >= MAX_LOADERS:
+                return
+            kept = self._loaders[loader] = _Loader(self._count)
+            self._count += 1
+            self._untold.append((kept, self._describe(loader, kept.index), user_frame()))
+        else:
+            self._tell_epoch(kept)
+        kept.epoch += 1
+        kept.taken, kept.indices, kept.pending = 0, [], True
+
+    def _attach(self, loader: Any, iterator: Any) -> None:
+        kept = self._loaders.get(loader)
+        if kept is not None:
+            self._iterators[iterator] = kept
+
+    def _describe(self, loader: Any, index: int) -> dict[str, Any]:
+        sampler = loader.sampler if loader.sampler is not None else loader.batch_sampler
+        shuffled = isinstance(sampler, (RandomSampler, SubsetRandomSampler, WeightedRandomSampler))
+        first = self._datasets.setdefault(id(loader.dataset), index)
+        return {
+            "index": index,
+            "batch_size": loader.batch_size,
+            "n_samples": _length(loader.dataset),
+            "n_batches": _length(loader),
+            "shuffle": shuffled or bool(getattr(sampler, "shuffle", False)),
+            "sampler": type(sampler).__name__,
+            "drop_last": bool(loader.drop_last),
+            "num_workers": loader.num_workers,
+            "dataset": type(loader.dataset).__name__,
+            "dataset_seen_as": first,  # smaller than index: another loader over the same data came before
+        }
+
+    # ---- batches ------------------------------------------------------------------------------------------------
+
+    def _took(self, iterator: Any, seconds: float) -> None:
+        tally = self.recorder.tally
+        tally["data_s"] = tally.get("data_s", 0.0) + seconds
+        self.recorder.letter("D")
+        kept = self._iterators.get(iterator)
+        if kept is not None:
+            kept.taken += 1
+
+    def _indexed(self, iterator: Any, index: Any) -> None:
+        kept = self._iterators.get(iterator) or self._loaders.get(getattr(iterator, "_loader", None))
+        if kept is None:  # prefetching: the iterator is not yet known, but its loader's epoch is the one just begun
+            kept = next((k for k in self._loaders.values() if k.pending and not k.indices), None)
+        if kept is not None and len(kept.indices) < HASHED_BATCHES:
+            kept.indices.append(repr(index))
+
+    def _close(self, iterator: Any) -> None:
+        kept = self._iterators.get(iterator)
+        if kept is not None:
+            self._tell_epoch(kept)
+
+    def _tell_epoch(self, kept: _Loader) -> None:
+        """The epoch that is over: its order and how much of it was taken."""
+        if not kept.pending:
+            return
+        kept.pending = False
+        order = hashlib.blake2b("|".join(kept.indices).encode(), digest_size=8).hexdigest() if kept.indices else ""
+        if kept.epoch <= EVERY_EPOCH or kept.epoch & (kept.epoch - 1) == 0:
+            data = {
+                "index": kept.index,
+                "epoch": kept.epoch,
+                "order_hash": order,
+                "same_as_previous": bool(order) and order == kept.previous,
+                "n_taken": kept.taken,
+            }
+            self.recorder.fact("epoch", subject=str(kept.index), data=data)
+        kept.previous = order
+
+    # ---- around the model ---------------------------------------------------------------------------------------
+
+    def before_root(self, root: int, module: torch.nn.Module, args: tuple[Any, ...], kwargs: Any) -> None:
+        self._tell_loaders(torch.is_grad_enabled())
+
+    def _tell_loaders(self, training: bool | None) -> None:
+        untold, self._untold = self._untold, []
+        for kept, data, where in untold:
+            self.recorder.fact("loader", subject=str(kept.index), data={**data, "training": training}, where=where)
+
+    def finish(self) -> None:
+        self._tell_loaders(None)
+        for kept in list(self._loaders.values()):
+            self._tell_epoch(kept)
+
+
+def _length(thing: Any) -> int | None:
+    try:
+        return len(thing)
+    except (TypeError, NotImplementedError):
+        return None

@@ -1,0 +1,126 @@
+"""What is told about a loss site: shapes, types, settings, and whether targets are the inputs moved by some positions."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from aitia.engine.capture.observers.loss_stats import FAMILY, MAX_CLASSES
+
+OFFSETS: Final = range(-2, 4)
+"""Shifts between input and target that are tried; next-token prediction is 1, shifted twice is 2."""
+PROBABILITY_TOLERANCE: Final = 1e-3
+"""Rows that sum to 1 within this are probabilities: half precision rounds a softmax of 1000 classes no worse."""
+
+
+def call_facts(function: str, arguments: dict[str, Any], x: Tensor, y: Any, grad: bool) -> dict[str, Any]:
+    """The `loss_call` fact."""
+    data: dict[str, Any] = {
+        "function": function,
+        "input_shape": list(x.shape),
+        "input_dtype": str(x.dtype)[6:],
+        "reduction": arguments.get("reduction", "mean"),
+        "label_smoothing": float(arguments.get("label_smoothing", 0.0)),
+        "weight": arguments.get("weight") is not None or arguments.get("pos_weight") is not None,
+        "input_requires_grad": bool(x.requires_grad),
+        "grad": grad,
+        "broadcast": False,
+    }
+    classes = function in {"cross_entropy", "nll_loss"}
+    data["ignore_index"] = arguments.get("ignore_index", -100) if classes else None
+    data["n_classes"] = (x.shape[1] if x.dim() > 1 else x.shape[0]) if FAMILY.get(function) == "classes" else None
+    for name in ("weight", "pos_weight"):
+        if isinstance(arguments.get(name), Tensor) and arguments[name].numel() <= MAX_CLASSES:
+            data[f"{name}_values"] = arguments[name].detach().flatten().tolist()
+    if isinstance(y, Tensor):
+        data |= {
+            "target_shape": list(y.shape),
+            "target_dtype": str(y.dtype)[6:],
+            "target_requires_grad": bool(y.requires_grad),
+            "broadcast": not classes and x.shape != y.shape and _broadcasts(x, y),
+        }
+        data |= _target_facts(y, data["ignore_index"])
+        if function == "kl_div":
+            log_target = bool(arguments.get("log_target", False))
+            data |= {"log_target": log_target, "target_is_prob": _is_probability(y), "target_is_logprob": _is_log(y)}
+    data["input_is_prob"] = _is_probability(x) if FAMILY.get(function) != "binary" else _is_within_unit(x)
+    data["input_is_logprob"] = _is_log(x)
+    data["input_by"] = type(x.grad_fn).__name__ if x.grad_fn is not None else None
+    return data
+
+
+def _target_facts(y: Tensor, ignore_index: int | None) -> dict[str, Any]:
+    if y.numel() == 0 or y.is_complex():
+        return {}
+    values = y.detach().flatten()
+    if values.dtype is torch.bool:
+        values = values.long()
+    facts: dict[str, Any] = {"target_lowest": values.min().item(), "target_highest": values.max().item()}
+    if values.is_floating_point():
+        facts["target_integral"] = bool((values == values.round()).all())
+        return facts
+    counted = values if ignore_index is None else values[values != ignore_index]
+    if counted.numel() and 0 <= int(counted.min()) and int(counted.max()) < MAX_CLASSES:
+        facts["target_dist"] = torch.bincount(counted.long().cpu()).tolist()
+    return facts
+
+
+def _broadcasts(x: Tensor, y: Tensor) -> bool:
+    try:
+        torch.broadcast_shapes(x.shape, y.shape)
+    except RuntimeError:
+        return False
+    return True
+
+
+def _rows(x: Tensor) -> Tensor | None:
+    """Class rows of a prediction (classes at dimension 1), at most a few hundred of them."""
+    if x.dim() < 2 or x.shape[1] < 2 or not x.is_floating_point():
+        return None
+    return x.detach().movedim(1, -1).reshape(-1, x.shape[1])[:256].float()
+
+
+def _is_probability(x: Tensor) -> bool:
+    rows = _rows(x)
+    if rows is None:
+        return False
+    return bool((rows >= 0).all() and ((rows.sum(1) - 1).abs() < PROBABILITY_TOLERANCE).all())
+
+
+def _is_log(x: Tensor) -> bool:
+    rows = _rows(x)
+    if rows is None:
+        return False
+    return bool((rows <= 0).all() and (rows.logsumexp(1).abs() < PROBABILITY_TOLERANCE).all())
+
+
+def _is_within_unit(x: Tensor) -> bool:
+    values = x.detach()
+    return bool(((values >= 0) & (values <= 1)).all())
+
+
+def alignment(tokens: Tensor, target: Tensor, ignore_index: int) -> dict[str, Any] | None:
+    """The `alignment` fact: share of targets that equal the input some positions away; None when they do not match up."""
+    batch, length = tokens.shape
+    if target.is_floating_point() or batch == 0 or target.numel() % batch:
+        return None
+    y = target.detach().reshape(batch, -1)
+    if y.shape[1] < 2 or not length - 2 <= y.shape[1] <= length:
+        return None
+    valid = y != ignore_index
+    shares: dict[str, float] = {}
+    for offset in OFFSETS:
+        first, last = max(0, -offset), min(y.shape[1], length - offset)
+        if last - first < 1:
+            continue
+        counted = valid[:, first:last]
+        same = (y[:, first:last] == tokens[:, first + offset : last + offset]) & counted
+        n = int(counted.sum())
+        if n:
+            shares[str(offset)] = int(same.sum()) / n
+    if not shares:
+        return None
+    best = max(shares, key=lambda k: shares[k])
+    return {"match_by_offset": shares, "copy_share": shares.get("0", 0.0), "best": int(best)}

@@ -1,0 +1,286 @@
+"""The loss functions of `torch.nn.functional`: every call's value, what entered it, and how prediction and target fit."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import sys
+import time
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the field's own name for it
+from torch import Tensor
+
+from aitia.engine.capture.frames import user_frame
+from aitia.engine.capture.observers.base import Observer, found_near, mark
+from aitia.engine.capture.observers.loss_facts import alignment, call_facts
+from aitia.engine.capture.observers.loss_stats import COLUMNS, confusion, measure, rows_of
+from aitia.engine.records import LossSite
+
+FUNCTIONS: Final = (
+    "cross_entropy",
+    "nll_loss",
+    "mse_loss",
+    "l1_loss",
+    "smooth_l1_loss",
+    "huber_loss",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "kl_div",
+    "gaussian_nll_loss",
+    "poisson_nll_loss",
+    "triplet_margin_loss",
+    "triplet_margin_with_distance_loss",
+    "cosine_embedding_loss",
+    "margin_ranking_loss",
+    "hinge_embedding_loss",
+    "soft_margin_loss",
+    "multilabel_soft_margin_loss",
+    "multi_margin_loss",
+    "multilabel_margin_loss",
+    "ctc_loss",
+)
+ALWAYS: Final = 200
+"""Calls of a site that are measured in full before the budget decides."""
+SHARE: Final = 0.01
+"""Share of the run's time that measuring losses may take after that: a third of the recorder's whole budget."""
+PENDING: Final = 64
+"""Measured rows that wait on the device before one transfer brings them over."""
+MAX_VALUE_ROWS: Final = 200_000
+"""Calls of one site beyond which only measured calls are kept: a row costs 200 bytes."""
+MAX_FACTS: Final = 12
+"""`loss_call` facts of one site; shapes that change at every call would otherwise flood the run."""
+DECAY: Final = 0.98
+"""Old calls count less in the table of confusions, so that it shows how the training ended."""
+_MARK: Final = "aitia_site"
+
+
+@dataclass
+class LossCall:
+    """One call of a loss function, for observers that look at it; valid only while the call is handled."""
+
+    site: int
+    function: str
+    arguments: dict[str, Any]
+    prediction: Tensor
+    target: Any
+    result: Tensor
+    grad: bool
+
+
+@dataclass
+class _Site:
+    index: int
+    function: str
+    calls: int = 0
+    signatures: set[tuple[Any, ...]] = field(default_factory=set)
+    offset: int | None = None
+    confusions: dict[bool, Tensor] = field(default_factory=dict)
+
+
+class Watch(Observer):
+    """Wraps the functional losses; `nn.…Loss` modules reach them through `torch.nn.functional`."""
+
+    def __init__(self, recorder: Any) -> None:
+        super().__init__(recorder)
+        self._sites: dict[tuple[str, str, int], _Site] = {}
+        self._inside = False
+        self._training = True
+        self._tokens: weakref.ref[Tensor] | None = None
+        self._spent = 0.0
+        self._started = time.perf_counter()
+        self._pending: list[tuple[dict[str, float | int], Tensor, Tensor | None]] = []
+
+    def install(self) -> None:
+        self.recorder.site_of = self.site_of
+        for name in FUNCTIONS:
+            original = getattr(F, name, None)
+            if original is None:
+                continue
+            parameters = tuple(inspect.signature(original).parameters)
+            self.replace(F, name, lambda f, name=name, parameters=parameters: self._wrap(f, name, parameters))
+            self._replace_bound(name, original, getattr(F, name))
+
+    def _replace_bound(self, name: str, original: Any, wrapped: Any) -> None:
+        """Modules that were imported before us may hold the function itself (`from … import cross_entropy`)."""
+        for module in list(sys.modules.values()):
+            if module is not F and getattr(module, "__dict__", {}).get(name) is original:
+                self.replace(module, name, lambda _, wrapped=wrapped: wrapped)
+
+    def _wrap(self, original: Callable[..., Any], name: str, parameters: tuple[str, ...]) -> Callable[..., Any]:
+        def loss(*args: Any, **kwargs: Any) -> Any:
+            if self._inside or self.idle() or torch._C._current_graph_task_id() != -1:
+                return original(*args, **kwargs)
+            self._inside = True
+            try:
+                result = original(*args, **kwargs)
+            except Exception as error:
+                self.guard(self._failed, name, {**dict(zip(parameters, args, strict=False)), **kwargs}, error)
+                raise
+            finally:
+                self._inside = False
+            self.guard(self._seen, name, {**dict(zip(parameters, args, strict=False)), **kwargs}, result)
+            return result
+
+        return loss
+
+    # ---- around the model -------------------------------------------------------------------------------------
+
+    def before_root(self, root: int, module: torch.nn.Module, args: tuple[Any, ...], kwargs: Any) -> None:
+        self._training = module.training
+        self._tokens = None
+        for value in (*args, *kwargs.values()):
+            if isinstance(value, Tensor) and value.dim() == 2 and value.dtype in {torch.int64, torch.int32}:
+                self._tokens = weakref.ref(value)
+                return
+
+    # ---- one call -----------------------------------------------------------------------------------------------
+
+    def _site(self, function: str) -> _Site:
+        file, line = user_frame() or ("", 0)
+        key = (function, file, line)
+        site = self._sites.get(key)
+        if site is None:
+            site = self._sites[key] = _Site(len(self._sites), function)
+            self.recorder.writer.subject(
+                "loss", site.index, LossSite(index=site.index, function=function, file=file or None, line=line or None)
+            )
+        return site
+
+    def _failed(self, function: str, arguments: dict[str, Any], error: Exception) -> None:
+        """The loss function refused what it was given: keep the shapes, they tell why."""
+        site = self._site(function)
+        prediction, target = _operands(arguments)
+        if isinstance(prediction, Tensor):
+            data = call_facts(function, arguments, prediction, target, torch.is_grad_enabled())
+            self._fact("loss_call", site, {**data, "raised": type(error).__name__})
+
+    def _seen(self, function: str, arguments: dict[str, Any], result: Any) -> None:
+        prediction, target = _operands(arguments)
+        if not isinstance(prediction, Tensor) or not isinstance(result, Tensor) or not _readable(prediction):
+            return
+        start = time.perf_counter()
+        recorder = self.recorder
+        grad = torch.is_grad_enabled()
+        site = self._site(function)
+        site.calls += 1
+        recorder.letter(f"{'L' if grad else 'l'}{site.index}")
+        mark(result, _MARK, site.index)
+        busy, recorder.busy = recorder.busy, True
+        try:
+            with torch.no_grad():
+                self._measure(site, LossCall(site.index, function, arguments, prediction, target, result, grad), start)
+        finally:
+            recorder.busy = busy
+        self._spent += time.perf_counter() - start
+        recorder.tally["recorder_s"] = recorder.tally.get("recorder_s", 0.0) + time.perf_counter() - start
+
+    def _measure(self, site: _Site, call: LossCall, start: float) -> None:
+        full = site.calls <= ALWAYS or self._spent < SHARE * (start - self._started)
+        if full or site.calls <= MAX_VALUE_ROWS:
+            self._row(site, call, full)
+        for observer in self.recorder.observers:
+            after_loss = getattr(observer, "after_loss", None)
+            if after_loss is not None:
+                self.guard(after_loss, call)
+
+    def _row(self, site: _Site, call: LossCall, full: bool) -> None:
+        value = call.result.detach()
+        value = value.float() if value.dim() == 0 else value.float().mean()
+        row: dict[str, float | int] = {
+            "step": self.recorder.step + 1,
+            "time": self.recorder.seconds(),
+            "site": site.index,
+            "grad": float(call.grad),
+            "training": float(self._training),
+            "n": call.prediction.shape[0] if call.prediction.dim() else 1,
+        }
+        stats = None
+        if full:
+            ignore = call.arguments.get("ignore_index", -100 if call.function in {"cross_entropy", "nll_loss"} else None)
+            rows = rows_of(call.function, call.prediction, call.target, ignore)
+            stats = measure(rows, call.function)
+            self._confuse(site, call, confusion(rows, call.function))
+            self._facts(site, call)
+        self._pending.append((row, value, stats))
+        if len(self._pending) >= PENDING or value.device.type == "cpu":
+            self.flush()
+
+    def _confuse(self, site: _Site, call: LossCall, counts: Tensor | None) -> None:
+        if counts is None:
+            return
+        kept = site.confusions.get(call.grad)
+        if kept is None or kept.shape != counts.shape:
+            site.confusions[call.grad] = counts
+        else:
+            kept.mul_(DECAY).add_(counts)
+
+    def _facts(self, site: _Site, call: LossCall) -> None:
+        x, y = call.prediction, call.target
+        signature = (
+            x.dim(),
+            x.shape[1:] if call.function in {"cross_entropy", "nll_loss"} else None,
+            getattr(y, "dtype", None),
+            x.dtype,
+            y.shape == x.shape if isinstance(y, Tensor) else None,
+            y.dim() if isinstance(y, Tensor) else None,
+            call.arguments.get("reduction", "mean"),
+            call.grad,
+            x.requires_grad,
+        )
+        if signature not in site.signatures and len(site.signatures) < MAX_FACTS:
+            site.signatures.add(signature)
+            self._fact("loss_call", site, call_facts(call.function, call.arguments, x, y, call.grad))
+        tokens = self._tokens() if self._tokens is not None else None
+        if tokens is not None and isinstance(y, Tensor) and site.calls <= ALWAYS:
+            data = alignment(tokens, y, call.arguments.get("ignore_index", -100))
+            if data is not None and data["best"] != site.offset:
+                site.offset = data["best"]
+                self._fact("alignment", site, data)
+
+    def _fact(self, kind: str, site: _Site, data: dict[str, Any]) -> None:
+        self.recorder.fact(kind, subject=str(site.index), data=data, where=user_frame())
+
+    # ---- between calls ------------------------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Bring measured rows to the host in one transfer and hand them to the writer."""
+        pending, self._pending = self._pending, []
+        if not pending:
+            return
+        parts = [value.reshape(1) if stats is None else torch.cat([value.reshape(1), stats]) for _, value, stats in pending]
+        numbers = torch.cat([p.to(parts[0].device) for p in parts]).tolist()
+        for row, _, stats in pending:
+            row["value"] = numbers.pop(0) if stats is None else numbers[0]
+            if stats is not None:
+                row.update(zip(COLUMNS, numbers[1 : 1 + len(COLUMNS)], strict=True))
+                del numbers[: 1 + len(COLUMNS)]
+            self.recorder.writer.narrow("loss", row)
+
+    def site_of(self, root: Tensor) -> int:
+        """Index of the loss site whose result this backward root was made from; -1 when none is near."""
+        found = found_near(root, _MARK)
+        return -1 if found is None else int(found)
+
+    def finish(self) -> None:
+        self.flush()
+        for site in self._sites.values():
+            for grad, counts in site.confusions.items():
+                n = math.isqrt(counts.numel())
+                table = counts.reshape(n, n).round(decimals=2).tolist()
+                self._fact("confusion", site, {"grad": grad, "n_classes": n, "table": table})
+
+
+def _operands(arguments: dict[str, Any]) -> tuple[Any, Any]:
+    """Prediction and target under whatever names this loss gives them."""
+    prediction = next((arguments[k] for k in ("input", "input1", "log_probs", "anchor") if k in arguments), None)
+    return prediction, next((arguments[k] for k in ("target", "targets") if k in arguments), None)
+
+
+def _readable(x: Tensor) -> bool:
+    """False for tensors without data of their own: meta, traced, under a function transform, empty."""
+    return not (x.is_meta or x.is_complex() or x.numel() == 0 or torch._C._functorch.is_functorch_wrapped_tensor(x))

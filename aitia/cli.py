@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from aitia.commands import (
+    causes,
     compare,
     demo,
     doctor,
@@ -55,6 +56,7 @@ app.command("why")(why.why)
 app.command("fix")(fix.fix)
 app.command("show")(show.show)
 app.command("compare")(compare.compare)
+app.command("causes")(causes.causes)
 app.command("journal")(journal.journal)
 app.command("mcp")(serve.mcp)
 app.command("serve")(serve.serve)

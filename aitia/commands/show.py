@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,11 +36,16 @@ MAX_CELL = 60
 def show(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's name, a unique part of it, or `latest`.")],
     aspect: Annotated[Aspect, typer.Argument(help="What to look at.")],
+    only: Annotated[
+        str | None, typer.Option("--only", metavar="NAME", help="Only this layer or parameter, by its dotted path.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Rows of layers or gradients, worst first.")] = 12,
     runs: Runs = None,
     as_json: AsJson = False,
 ) -> None:
     """Show one aspect of a run: layers, gradients, performance, memory, events, graph or errors."""
     from aitia.commands.screen import console, say_json
+    from aitia.engine.store.errors import AitiaError
     from aitia.engine.store.reader import open_run, runs_root
 
     opened = open_run(None if run == "latest" else run, runs_root(runs))
@@ -50,33 +54,36 @@ def show(
     elif aspect is Aspect.GRAPH:
         _graph(opened, as_json)
     else:
-        result = _tool(aspect)(opened)
+        try:
+            result = _tool(opened, aspect, only, limit)
+        except KeyError as error:  # no layer or parameter of that name; the message lists those there are
+            raise AitiaError(str(error.args[0])) from None
         if as_json:
             say_json(result.payload())
         else:
             tell_result(console(), result)
 
 
-def _tool(aspect: Aspect) -> Callable[[Run], ToolResult]:
+def _tool(run: Run, aspect: Aspect, only: str | None, limit: int) -> ToolResult:
     if aspect is Aspect.LAYERS:
-        from aitia.tools.layer_analyzer import analyze_layers
+        from aitia.tools.layer_analyzer import LayerAnalyzer
 
-        return analyze_layers
+        return LayerAnalyzer(run).analyze(only, limit)
     if aspect is Aspect.GRADIENTS:
-        from aitia.tools.gradient_debugger import debug_gradients
+        from aitia.tools.gradient_debugger import GradientDebugger
 
-        return debug_gradients
+        return GradientDebugger(run).analyze(only, limit)
     if aspect is Aspect.PERFORMANCE:
-        from aitia.tools.performance_profiler import profile_performance
+        from aitia.tools.performance_profiler import PerformanceProfiler
 
-        return profile_performance
+        return PerformanceProfiler(run).analyze()
     if aspect is Aspect.MEMORY:
-        from aitia.tools.memory_tracker import track_memory
+        from aitia.tools.memory_tracker import MemoryTracker
 
-        return track_memory
-    from aitia.tools.error_diagnoser import diagnose_error
+        return MemoryTracker(run).analyze()
+    from aitia.tools.error_diagnoser import ErrorDiagnoser
 
-    return diagnose_error
+    return ErrorDiagnoser(run).analyze()
 
 
 def _events(run: Run, as_json: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812 - the field's own name for it
 from torch import nn
 
 
@@ -48,7 +48,7 @@ def test_site_of_a_scaled_sum_is_found(recording: Any) -> None:
         model = nn.Linear(3, 1)
         first = F.mse_loss(model(torch.randn(4, 3)), torch.randn(4, 1))
         second = F.l1_loss(model(torch.randn(4, 3)), torch.randn(4, 1))
-        sites = [recording.site_of(first / 4 + 0.1), recording.site_of(second * 2), recording.site_of(model.weight.sum())]
+        sites = [recording.site_of(root) for root in (first / 4 + 0.1, second * 2, model.weight.sum())]
 
     assert sites == [0, 1, -1]
 
@@ -67,7 +67,8 @@ def test_ignored_targets_do_not_count(recording: Any) -> None:
 def test_double_softmax_shows_in_the_call(recording: Any) -> None:
     """Probabilities that enter cross_entropy are noted."""
     with recording:
-        train(nn.Sequential(nn.Linear(6, 4), nn.Softmax(1)), torch.randn(8, 6), torch.randint(0, 4, (8,)), F.cross_entropy)
+        model = nn.Sequential(nn.Linear(6, 4), nn.Softmax(1))
+        train(model, torch.randn(8, 6), torch.randint(0, 4, (8,)), F.cross_entropy)
     fact = recording.run.fact("loss_call")
 
     assert fact.data["input_is_prob"] is True

@@ -10,7 +10,7 @@ from aitia.engine.capture.observers.base import Observer
 if TYPE_CHECKING:
     from aitia.engine.capture.recorder import Recorder
 
-OBSERVERS: Final = ("losses", "loaders", "clip", "scaler", "schedulers", "zero_grad")
+OBSERVERS: Final = ("losses", "loaders", "neighbours", "clip", "scaler", "schedulers", "zero_grad")
 """Module names in the order of installation; each holds one class `Watch`."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
@@ -37,19 +38,28 @@ def found_near(root: torch.Tensor, key: str) -> float | None:
     return None
 
 
+@dataclass
+class LossCall:
+    """One call of a loss function, for observers that look at it; valid only while the call is handled."""
+
+    site: int
+    function: str
+    arguments: dict[str, Any]
+    prediction: torch.Tensor
+    target: Any
+    result: torch.Tensor
+    grad: bool
+
+
 class Observer:
     """Base of all observers. The recorder calls these methods, each guarded; none of them may change what it is given.
 
     What observers use of the recorder besides its agreed interface:
 
-    - `recorder.tally: dict[str, float]` – sums for columns of the `step` row being gathered, e.g. `data_s`, `n_clip`
-    - `recorder.latest: dict[str, float | torch.Tensor]` – last values for such columns, e.g. `clip_norm`, `loss_scale`
-    - `recorder.site_of(tensor) -> int` – loss site of a backward root; set by `losses`
-    - `recorder.order() -> str` – the call order since the last step, as in `signature`
-    - `recorder.observers` – all of them; `after_loss(call)` is offered by those who want the loss calls
-    - `recorder.fault(where, error)` – counts and notes a fault of ours
-    - `recorder.loss_scale`, `recorder.unscaled` (ids of optimizers) – set by `scaler`
-    - `recorder.scale_of(tensor) -> float` – factor by which a GradScaler multiplied that root, else 1; set by `scaler`
+    - `recorder.tally: dict[str, float]`: sums for columns of the `step` row being gathered, e.g. `data_s`, `n_clip`
+    - `recorder.latest: dict[str, float | torch.Tensor]`: last values for such columns, e.g. `clip_norm`, `loss_scale`
+    - `recorder.site_of(tensor) -> int`: loss site of a backward root; set by `losses`
+    - `recorder.scale_of(tensor) -> float`: factor by which a GradScaler multiplied that root, else 1; set by `scaler`
 
     Both dictionaries are cleared by the recorder when a `step` row was written.
     """
@@ -73,6 +83,9 @@ class Observer:
         self, root: int, module: torch.nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any
     ) -> None:
         """The forward of a watched model ended; `torch.is_grad_enabled()` tells whether gradients were tracked."""
+
+    def after_loss(self, call: LossCall) -> None:
+        """A loss function of torch was called."""
 
     def before_backward(self, loss: torch.Tensor, site: int) -> None:
         """`torch.autograd.backward` begins; `loss` is its first root."""
@@ -108,12 +121,9 @@ class Observer:
         self._undo.append(undo)
 
     def guard(self, function: Callable[..., Any], *args: Any) -> None:
-        """Call it; a fault of ours is noted and never reaches the program."""
-        try:
-            function(*args)
-        except Exception as error:  # noqa: BLE001 - see above
-            self.recorder.fault(f"{type(self).__module__.rpartition('.')[2]}.{function.__name__}", error)
+        """Call a part of ours: its time is counted, hooks ignore it, and a fault in it never reaches the program."""
+        self.recorder.own(function, *args)
 
     def idle(self) -> bool:
         """True while nothing is to be seen: the recorder itself is computing, or a compiler is tracing."""
-        return bool(self.recorder.busy) or torch.compiler.is_compiling()
+        return self.recorder.idle()

@@ -12,6 +12,7 @@ from torch.nn.utils import clip_grad
 
 from aitia.engine.capture.frames import user_frame
 from aitia.engine.capture.observers.base import Observer
+from aitia.engine.capture.observers.scaler import Watch as ScalerWatch
 
 FUNCTIONS: Final = ("clip_grad_norm_", "clip_grad_value_")
 MAX_FACTS: Final = 50
@@ -48,15 +49,15 @@ class Watch(Observer):
 
     def _clipped(self, name: str, limit: Any, result: Any) -> None:
         recorder = self.recorder
-        order = recorder.order()
+        order = recorder.signature.line()
         recorder.letter("C")
         recorder.tally["n_clip"] = recorder.tally.get("n_clip", 0.0) + 1
         limit = float(limit) if limit is not None else float("nan")
         recorder.latest["clip_max"] = limit
         if isinstance(result, torch.Tensor):
             recorder.latest["clip_norm"] = result.detach()
-        scale = recorder.loss_scale
-        unscaled = bool(recorder.unscaled)
+        scaler = next((o for o in recorder.observers if isinstance(o, ScalerWatch)), None)
+        scale, unscaled = (scaler.scale, bool(scaler.unscaled)) if scaler is not None else (None, False)
         data = {
             "function": name,
             "max_norm": limit,

@@ -44,6 +44,8 @@ class Watch(Observer):
         self._loaders: weakref.WeakKeyDictionary[Any, _Loader] = weakref.WeakKeyDictionary()
         self._iterators: weakref.WeakKeyDictionary[Any, _Loader] = weakref.WeakKeyDictionary()
         self._count = 0
+        self._opening: _Loader | None = None
+        """The loader whose iterator is being built: workers ask for their first indices before it exists."""
         self._untold: list[tuple[_Loader, dict[str, Any], tuple[str, int] | None]] = []
         self._datasets: dict[int, int] = {}
 
@@ -89,6 +91,7 @@ class Watch(Observer):
     # ---- a loader begins ----------------------------------------------------------------------------------------
 
     def _begin(self, loader: Any) -> None:
+        self._opening = None
         kept = self._loaders.get(loader)
         if kept is None:
             if self._count >= MAX_LOADERS:
@@ -100,8 +103,10 @@ class Watch(Observer):
             self._tell_epoch(kept)
         kept.epoch += 1
         kept.taken, kept.indices, kept.pending = 0, [], True
+        self._opening = kept
 
     def _attach(self, loader: Any, iterator: Any) -> None:
+        self._opening = None
         kept = self._loaders.get(loader)
         if kept is not None:
             self._iterators[iterator] = kept
@@ -134,9 +139,7 @@ class Watch(Observer):
             kept.taken += 1
 
     def _indexed(self, iterator: Any, index: Any) -> None:
-        kept = self._iterators.get(iterator) or self._loaders.get(getattr(iterator, "_loader", None))
-        if kept is None:  # prefetching: the iterator is not yet known, but its loader's epoch is the one just begun
-            kept = next((k for k in self._loaders.values() if k.pending and not k.indices), None)
+        kept = self._iterators.get(iterator) or self._opening
         if kept is not None and len(kept.indices) < HASHED_BATCHES:
             kept.indices.append(repr(index))
 

@@ -1,4 +1,4 @@
-"""What is told about a loss site: shapes, types, settings, and whether targets are the inputs moved by some positions."""
+"""What is told about a loss site: shapes, types, settings, and whether targets are the inputs moved along."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from torch import Tensor
 
 from aitia.engine.capture.observers.loss_stats import FAMILY, MAX_CLASSES
 
+WITH_CLASS_IDS: Final = frozenset({"cross_entropy", "nll_loss"})
+"""Losses whose target is a class id for each row of the prediction, with an `ignore_index`."""
 OFFSETS: Final = range(-2, 4)
 """Shifts between input and target that are tried; next-token prediction is 1, shifted twice is 2."""
 PROBABILITY_TOLERANCE: Final = 1e-3
@@ -28,7 +30,7 @@ def call_facts(function: str, arguments: dict[str, Any], x: Tensor, y: Any, grad
         "grad": grad,
         "broadcast": False,
     }
-    classes = function in {"cross_entropy", "nll_loss"}
+    classes = function in WITH_CLASS_IDS
     data["ignore_index"] = arguments.get("ignore_index", -100) if classes else None
     data["n_classes"] = (x.shape[1] if x.dim() > 1 else x.shape[0]) if FAMILY.get(function) == "classes" else None
     for name in ("weight", "pos_weight"):
@@ -62,7 +64,7 @@ def _target_facts(y: Tensor, ignore_index: int | None) -> dict[str, Any]:
         facts["target_integral"] = bool((values == values.round()).all())
         return facts
     counted = values if ignore_index is None else values[values != ignore_index]
-    if counted.numel() and 0 <= int(counted.min()) and int(counted.max()) < MAX_CLASSES:
+    if counted.numel() and int(counted.min()) >= 0 and int(counted.max()) < MAX_CLASSES:
         facts["target_dist"] = torch.bincount(counted.long().cpu()).tolist()
     return facts
 
@@ -102,7 +104,7 @@ def _is_within_unit(x: Tensor) -> bool:
 
 
 def alignment(tokens: Tensor, target: Tensor, ignore_index: int) -> dict[str, Any] | None:
-    """The `alignment` fact: share of targets that equal the input some positions away; None when they do not match up."""
+    """The `alignment` fact: share of targets that equal the input some positions away; None where shapes differ."""
     batch, length = tokens.shape
     if target.is_floating_point() or batch == 0 or target.numel() % batch:
         return None

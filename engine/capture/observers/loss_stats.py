@@ -21,7 +21,7 @@ FAMILY: Final[dict[str, Family]] = {
 """Losses that are about classes; every other one compares values."""
 
 MAX_ENTRIES: Final = 262_144
-"""Predictions larger than this are sampled by rows: reading 1 MB takes about as long as starting twenty small operations."""
+"""Larger predictions are sampled by rows: reading 1 MB takes about as long as starting twenty small operations."""
 MAX_CLASSES: Final = 32
 """Beyond this many classes no table of confusions is kept."""
 COLUMNS: Final = (

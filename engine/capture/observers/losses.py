@@ -1,4 +1,4 @@
-"""The loss functions of `torch.nn.functional`: every call's value, what entered it, and how prediction and target fit."""
+"""The loss functions of `torch.nn.functional`: each call's value, what entered it, how well it fits."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import torch.nn.functional as F  # noqa: N812 - the field's own name for it
 from torch import Tensor
 
 from aitia.engine.capture.frames import user_frame
-from aitia.engine.capture.observers.base import Observer, found_near, mark
-from aitia.engine.capture.observers.loss_facts import alignment, call_facts
+from aitia.engine.capture.observers.base import LossCall, Observer, found_near, mark
+from aitia.engine.capture.observers.loss_facts import WITH_CLASS_IDS, alignment, call_facts
 from aitia.engine.capture.observers.loss_stats import COLUMNS, confusion, measure, rows_of
 from aitia.engine.records import LossSite
 
@@ -57,19 +57,6 @@ MAX_FACTS: Final = 12
 DECAY: Final = 0.98
 """Old calls count less in the table of confusions, so that it shows how the training ended."""
 _MARK: Final = "aitia_site"
-
-
-@dataclass
-class LossCall:
-    """One call of a loss function, for observers that look at it; valid only while the call is handled."""
-
-    site: int
-    function: str
-    arguments: dict[str, Any]
-    prediction: Tensor
-    target: Any
-    result: Tensor
-    grad: bool
 
 
 @dataclass
@@ -164,29 +151,19 @@ class Watch(Observer):
         if not isinstance(prediction, Tensor) or not isinstance(result, Tensor) or not _readable(prediction):
             return
         start = time.perf_counter()
-        recorder = self.recorder
         grad = torch.is_grad_enabled()
         site = self._site(function)
         site.calls += 1
-        recorder.letter(f"{'L' if grad else 'l'}{site.index}")
+        self.recorder.letter(f"{'L' if grad else 'l'}{site.index}")
         mark(result, _MARK, site.index)
-        busy, recorder.busy = recorder.busy, True
-        try:
-            with torch.no_grad():
-                self._measure(site, LossCall(site.index, function, arguments, prediction, target, result, grad), start)
-        finally:
-            recorder.busy = busy
-        self._spent += time.perf_counter() - start
-        recorder.tally["recorder_s"] = recorder.tally.get("recorder_s", 0.0) + time.perf_counter() - start
-
-    def _measure(self, site: _Site, call: LossCall, start: float) -> None:
+        call = LossCall(site.index, function, arguments, prediction, target, result, grad)
         full = site.calls <= ALWAYS or self._spent < SHARE * (start - self._started)
-        if full or site.calls <= MAX_VALUE_ROWS:
-            self._row(site, call, full)
-        for observer in self.recorder.observers:
-            after_loss = getattr(observer, "after_loss", None)
-            if after_loss is not None:
-                self.guard(after_loss, call)
+        with torch.no_grad():
+            if full or site.calls <= MAX_VALUE_ROWS:
+                self._row(site, call, full)
+            for observer in self.recorder.observers:
+                observer.after_loss(call)
+        self._spent += time.perf_counter() - start
 
     def _row(self, site: _Site, call: LossCall, full: bool) -> None:
         value = call.result.detach()
@@ -201,7 +178,7 @@ class Watch(Observer):
         }
         stats = None
         if full:
-            ignore = call.arguments.get("ignore_index", -100 if call.function in {"cross_entropy", "nll_loss"} else None)
+            ignore = call.arguments.get("ignore_index", -100 if call.function in WITH_CLASS_IDS else None)
             rows = rows_of(call.function, call.prediction, call.target, ignore)
             stats = measure(rows, call.function)
             self._confuse(site, call, confusion(rows, call.function))
@@ -223,7 +200,7 @@ class Watch(Observer):
         x, y = call.prediction, call.target
         signature = (
             x.dim(),
-            x.shape[1:] if call.function in {"cross_entropy", "nll_loss"} else None,
+            x.shape[1:] if call.function in WITH_CLASS_IDS else None,
             getattr(y, "dtype", None),
             x.dtype,
             y.shape == x.shape if isinstance(y, Tensor) else None,
@@ -252,7 +229,7 @@ class Watch(Observer):
         pending, self._pending = self._pending, []
         if not pending:
             return
-        parts = [value.reshape(1) if stats is None else torch.cat([value.reshape(1), stats]) for _, value, stats in pending]
+        parts = [v.reshape(1) if stats is None else torch.cat([v.reshape(1), stats]) for _, v, stats in pending]
         numbers = torch.cat([p.to(parts[0].device) for p in parts]).tolist()
         for row, _, stats in pending:
             row["value"] = numbers.pop(0) if stats is None else numbers[0]

@@ -23,13 +23,15 @@ class Watch(Observer):
     def __init__(self, recorder: Any) -> None:
         super().__init__(recorder)
         self._scaled: list[tuple[weakref.ref[torch.Tensor], float]] = []
+        self.scale: float | None = None
+        """Present loss scale; None before anything was scaled."""
+        self.unscaled: set[int] = set()
+        """Optimizers (by id) whose gradients were unscaled since the last update."""
         self._stepped = False
         self._told: dict[str, int] = {}
 
     def install(self) -> None:
         self.recorder.scale_of = self.scale_of
-        self.recorder.loss_scale = None
-        self.recorder.unscaled = set()
         self.replace(GradScaler, "__init__", self._wrap_init)
         self.replace(GradScaler, "scale", self._wrap_scale)
         self.replace(GradScaler, "unscale_", self._wrap_unscale)
@@ -55,16 +57,15 @@ class Watch(Observer):
         def scale(scaler: Any, outputs: Any) -> Any:
             result = original(scaler, outputs)
             if not self.idle():
-                self.guard(self._scale, scaler, result)
+                self.guard(self._note_scale, scaler, result)
             return result
 
         return scale
 
-    def _scale(self, scaler: Any, result: Any) -> None:
+    def _note_scale(self, scaler: Any, result: Any) -> None:
         if not scaler.is_enabled():
             return
-        scale = float(scaler.get_scale())
-        self.recorder.loss_scale = scale
+        scale = self.scale = float(scaler.get_scale())
         self.recorder.latest["loss_scale"] = scale
         results = [result] if isinstance(result, torch.Tensor) else list(result)
         self._scaled = [(weakref.ref(r), scale) for r in results if isinstance(r, torch.Tensor)]
@@ -77,7 +78,7 @@ class Watch(Observer):
         def unscale_(scaler: Any, optimizer: Any) -> Any:
             result = original(scaler, optimizer)
             if not self.idle() and scaler.is_enabled():
-                self.recorder.unscaled.add(id(optimizer))
+                self.unscaled.add(id(optimizer))
                 self.guard(self.recorder.letter, "U")
             return result
 
@@ -102,7 +103,7 @@ class Watch(Observer):
         def update(scaler: Any, *args: Any, **kwargs: Any) -> Any:
             if self.idle() or not scaler.is_enabled():
                 return original(scaler, *args, **kwargs)
-            before = self.recorder.loss_scale
+            before = self.scale
             result = original(scaler, *args, **kwargs)
             self.guard(self._updated, scaler, before)
             return result
@@ -111,7 +112,7 @@ class Watch(Observer):
 
     def _updated(self, scaler: Any, before: float | None) -> None:
         self.recorder.letter("G")
-        self.recorder.unscaled.clear()
+        self.unscaled.clear()
         if before is not None and float(scaler.get_scale()) != before:
             self._tell("update", scaler, before)
 

@@ -4,7 +4,7 @@ from sklearn.datasets import make_circles
 from torch import nn
 
 torch.manual_seed(14)  #% seed
-X, t = make_circles(1500, noise=0.1, factor=0.45, random_state=14)  #% seed
+X, t = make_circles(1500, noise=0.1, factor=0.45, random_state=14)
 X, t = torch.tensor(X, dtype=torch.float32), torch.tensor(t, dtype=torch.float32)
 
 

@@ -1,10 +1,8 @@
-"""Tagging songs: every song carries any number of eight tags, described by 24 audio features."""
+"""Tagging songs: every song carries any number of eight tags, some of them rare, described by 24 audio features."""
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.datasets import make_multilabel_classification
-from sklearn.metrics import f1_score
 from torch import nn
 
 
@@ -16,7 +14,7 @@ class Settings:
     lr: float = 3e-3
     epochs: int = 20
     batch_size: int = 50
-    seed: int = 12
+    seed: int = 0
 
 
 class TagNet(nn.Module):
@@ -30,20 +28,19 @@ class TagNet(nn.Module):
         return self.fc2(torch.relu(self.fc1(self.norm(x))))
 
 
-def f1(net, x, y):
+def exact_match(net, x, y):
     net.eval()
     with torch.no_grad():
         chosen = torch.sigmoid(net(x)) > 0.5
-    return f1_score(y.numpy(), chosen.numpy(), average="micro", zero_division=0)
+    return (chosen == y.bool()).all(1).float().mean().item()
 
 
 def main(s: Settings):
     torch.manual_seed(s.seed)
-    x, y = make_multilabel_classification(
-        n_samples=1600, n_features=s.features, n_classes=s.tags, n_labels=3, random_state=s.seed
-    )
-    x = torch.tensor(x, dtype=torch.float32)
-    y = torch.tensor(y, dtype=torch.float32)
+    x = torch.randn(1600, s.features) * 3 + 1
+    taste = torch.randn(s.features, s.tags) / s.features**0.5
+    rarity = torch.linspace(-1.5, 1.5, s.tags)
+    y = ((x - 1) / 3 @ taste + 0.2 * torch.randn(1600, s.tags) > rarity).float()
     xt, yt, xv, yv = x[:1200], y[:1200], x[1200:], y[1200:]
 
     net = TagNet(s)
@@ -63,9 +60,9 @@ def main(s: Settings):
             optimizer.step()
             losses.append(loss.item())
         if epoch % 4 == 3:
-            print(f"{epoch + 1:02d}/{s.epochs} loss={np.mean(losses):.4f} val_f1={f1(net, xv, yv):.4f}")
+            print(f"{epoch + 1:02d}/{s.epochs} loss={np.mean(losses):.4f} val_exact={exact_match(net, xv, yv):.4f}")
 
 
 if __name__ == "__main__":
     np.random.seed(0)  #% seed
-    main(Settings(seed=12))  #% seed
+    main(Settings(seed=3))  #% seed

@@ -1,1 +1,1 @@
-"""."""
+"""From evidence to an answer: diagnosis in words, fix, regression test, journal entry."""

@@ -1,0 +1,71 @@
+"""The suggested change for a hypothesis: a codemod where one fits, else the cause's own advice."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from aitia.agent.repairs import REPAIRS, Accused, Patch
+from aitia.engine.records import CausalHypothesis, Fix
+from aitia.engine.store.errors import AitiaError
+from aitia.engine.store.reader import Run
+
+BACKUP_SUFFIX = ".before-aitia"
+
+
+class FileChanged(AitiaError):
+    """The user's file is not what it was when the run was recorded."""
+
+
+def patch_for(run: Run, hypothesis: CausalHypothesis) -> Patch | None:
+    """The change of the program's text that repairs this cause; None where no codemod fits."""
+    repair = REPAIRS.get(hypothesis.cause)
+    return repair(Accused(run, hypothesis)) if repair is not None else None
+
+
+def propose(run: Run, hypothesis: CausalHypothesis) -> Fix:
+    """The fix of a hypothesis, with a unified diff against the run's snapshot where a codemod fits."""
+    patch = patch_for(run, hypothesis)
+    if patch is None:
+        return Fix(summary=advice(hypothesis), kind="none")
+    return Fix(summary=patch.summary, kind=patch.kind, diff=unified(run.sources, patch.files))
+
+
+def advice(hypothesis: CausalHypothesis) -> str:
+    """The cause's repair in one sentence."""
+    from aitia.engine.causes import CAUSES
+
+    cause = CAUSES.get(hypothesis.cause)
+    if cause is not None:
+        return cause.repair
+    return hypothesis.fix.summary if hypothesis.fix is not None else f"no repair is known for {hypothesis.cause}"
+
+
+def unified(before: dict[str, str], after: dict[str, str]) -> str:
+    """A unified diff in git's form of all files that changed."""
+    return "".join(
+        _with_end(line)
+        for name in sorted(after)
+        for line in difflib.unified_diff(
+            before[name].splitlines(True), after[name].splitlines(True), f"a/{name}", f"b/{name}"
+        )
+    )
+
+
+def apply(run: Run, files: dict[str, str], root: Path) -> list[Path]:
+    """Write the repaired files under `root`, each beside a backup; refuse all when one differs from the snapshot."""
+    places = {name: root / name for name in files}
+    for name, path in places.items():
+        now = path.read_bytes() if path.is_file() else b""
+        if now != (run.path / "source" / name).read_bytes():
+            raise FileChanged(
+                f"{path} has changed since run {run.id}: nothing was written. Record it again, or apply the diff by hand."
+            )
+    for name, path in places.items():
+        path.with_name(path.name + BACKUP_SUFFIX).write_bytes(path.read_bytes())
+        path.write_bytes(files[name].encode())
+    return list(places.values())
+
+
+def _with_end(line: str) -> str:
+    return line if line.endswith("\n") else line + "\n\\ No newline at end of file\n"

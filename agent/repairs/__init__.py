@@ -1,0 +1,71 @@
+"""Repairs of the program's text, one function per cause; each touches only the lines that are wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from aitia.agent.repairs import config, crash, graph, loop, loss, numerics, optimizer, state
+from aitia.agent.repairs.accused import Accused, Patch
+
+Repair = Callable[[Accused], Patch | None]
+
+REPAIRS: Final[dict[str, Repair]] = {
+    "amp.clip_before_unscale": loop.clip_before_unscale,
+    "artifact.best_state_aliased": state.best_state_aliased,
+    "artifact.load_skips_keys": state.load_skips_keys,
+    "data.index_out_of_range": crash.index_out_of_range,
+    "data.order_not_shuffled": state.order_not_shuffled,
+    "dtype.mismatch": crash.dtype_mismatch,
+    "eval.early_stop_wrong_direction": state.early_stop_wrong_direction,
+    "eval.functional_dropout_always_on": state.functional_dropout_always_on,
+    "eval.mode_not_eval": state.mode_not_eval,
+    "graph.backward_twice": graph.backward_twice,
+    "graph.bptt_cut_or_grown": graph.backward_twice,
+    "graph.checkpoint_no_input_grad": graph.checkpoint_no_input_grad,
+    "graph.detach_in_generator_step": graph.detach_in_generator_step,
+    "graph.detached_term": graph.detached_term,
+    "graph.gradient_leak_between_networks": loop.missing_zero_grad,
+    "graph.inplace_modification": graph.inplace_modification,
+    "graph.no_grad_region": graph.no_grad_region,
+    "graph.target_not_detached": graph.target_not_detached,
+    "init.symmetric": graph.symmetric,
+    "init.uninitialized_memory": graph.uninitialized_memory,
+    "loop.accumulation_not_normalized": loop.accumulation_not_normalized,
+    "loop.clip_before_backward": loop.clip_before_backward,
+    "loop.eval_mode_left_on": loop.eval_mode_left_on,
+    "loop.missing_zero_grad": loop.missing_zero_grad,
+    "loop.step_outside_batch_loop": loop.step_outside_batch_loop,
+    "loop.zero_grad_after_backward": loop.zero_grad_after_backward,
+    "loss.clipped_loss": loss.clipped_loss,
+    "loss.double_softmax": loss.double_softmax,
+    "loss.missing_log": loss.missing_log,
+    "loss.reduction_scale": loss.reduction_scale,
+    "loss.shape_broadcast": loss.shape_broadcast,
+    "loss.sign_flipped": lambda accused: loss.sign_flipped(accused) or optimizer.maximize(accused),
+    "model.output_activation_range": graph.output_activation_range,
+    "model.submodule_not_registered": graph.submodule_not_registered,
+    "numerics.divide_by_zero_scale": numerics.divide_by_zero_scale,
+    "numerics.exp_overflow": numerics.exp_overflow,
+    "numerics.exploding_gradient": config.exploding_gradient,
+    "numerics.log_zero": numerics.log_zero,
+    "numerics.sqrt_at_zero_backward": numerics.sqrt_at_zero_backward,
+    "optimizer.eps_underflow": config.eps_underflow,
+    "optimizer.frozen_by_mistake": optimizer.frozen_by_mistake,
+    "optimizer.lr_too_high": config.lr_too_high,
+    "optimizer.lr_too_low": config.lr_too_low,
+    "optimizer.never_stepped": loop.never_stepped,
+    "optimizer.params_missing_from_groups": optimizer.params_missing_from_groups,
+    "optimizer.stale_param_reference": optimizer.stale_param_reference,
+    "optimizer.weight_decay_excess": config.weight_decay_excess,
+    "optimizer.wrong_optimizer_stepped": optimizer.wrong_optimizer_stepped,
+    "resource.eval_with_grad": state.eval_with_grad,
+    "resource.graph_retained_by_history": state.graph_retained_by_history,
+    "resource.retain_graph": loop.retain_graph,
+    "scheduler.stepped_per_batch": loop.stepped_per_batch,
+    "scheduler.wrong_horizon": config.wrong_horizon,
+    "shape.mismatch": crash.shape_mismatch,
+}
+"""Cause → the repair of the text. A cause that is missing has no mechanical repair: see its catalogue entry."""
+
+__all__ = ["REPAIRS", "Accused", "Patch", "Repair"]

@@ -1,0 +1,157 @@
+"""Repairs of programs that stopped with an exception: the one dimension, type or index that disagrees."""
+
+from __future__ import annotations
+
+import re
+
+import libcst as cst
+
+from aitia.agent.repairs.accused import Accused, Edits, Patch, Source, keyword, last_name, positional, receiver, targets
+from aitia.agent.repairs.loss import loss_calls
+from aitia.agent.repairs.source import number
+from aitia.engine.records import Failure
+
+SIZES = re.compile(r"\[([\d, ]*)\]")
+INPUT_ARGUMENT = {"Linear": ("in_features", 0), "Conv2d": ("in_channels", 0), "Conv1d": ("in_channels", 0),
+                  "LSTM": ("input_size", 0), "GRU": ("input_size", 0), "RNN": ("input_size", 0),
+                  "BatchNorm1d": ("num_features", 0), "BatchNorm2d": ("num_features", 0),
+                  "LayerNorm": ("normalized_shape", 0)}  # fmt: skip
+
+
+def shape_mismatch(accused: Accused) -> Patch | None:
+    """Give the layer the width that it is handed, or flatten what it is handed."""
+    failure = accused.run.info.failure
+    if failure is None or failure.module_class not in INPUT_ARGUMENT:
+        return None
+    handed, weight = sizes(next(iter(failure.inputs), "")), sizes(failure.parameters.get("weight", ""))
+    weight = weight or sizes(next(iter(failure.parameters.values()), ""))
+    if not handed or not weight:
+        return None
+    linear = failure.module_class == "Linear"
+    wrong = weight[1] if len(weight) > 1 else weight[0]
+    got = (
+        handed[-1]
+        if linear or failure.module_class in {"LSTM", "GRU", "RNN", "LayerNorm"}
+        else handed[min(1, len(handed) - 1)]
+    )
+    if linear and len(handed) > 2 and wrong == _product(handed[1:]):
+        return _flatten(accused, failure)
+    for source in accused.sources:
+        made = [c for c in source.calls(failure.module_class) if _width(c) is not None and number(_width(c)) == wrong]  # type: ignore[arg-type]
+        named = [c for c in made if _names(source, c, failure.module or "")]
+        call = named[0] if len(named) == 1 else (made[0] if len(made) == 1 else None)
+        node = _width(call) if call is not None else None
+        if node is None or wrong == got:
+            continue
+        edits = Edits(source)
+        edits.replace(node, str(got))
+        return accused.patch(
+            f"make {failure.module or failure.module_class} take {got} inputs instead of {wrong}", edits
+        )
+    return None
+
+
+def dtype_mismatch(accused: Accused) -> Patch | None:
+    """Cast the operand where it enters the loss or the model."""
+    failure = accused.run.info.failure
+    message = failure.message if failure is not None else ""
+    for source in accused.sources:
+        calls = [c for c in loss_calls(accused, source) if _at(accused, source, c)]
+        edits = Edits(source)
+        if calls and len(positional(calls[0])) > 1:
+            target = positional(calls[0])[1].value
+            long = re.search(
+                r"expected scalar type Long|not implemented for '?(Float|Int|Double|Char|Short|Byte)|Long but found",
+                message,
+            )
+            edits.replace(target, f"{source.atom(target)}.{'long' if long else 'float'}()")
+            return accused.patch("give the loss targets of the type it expects", edits)
+        forward = next(
+            (c for c in accused.forwards(source, source.module) if _at(accused, source, c) and positional(c)), None
+        )
+        if forward is not None:
+            first = positional(forward)[0].value
+            edits.replace(first, f"{source.atom(first)}.{'long' if 'Long, Int' in message else 'float'}()")
+            return accused.patch("give the model input of the type of its weights", edits)
+    return None
+
+
+def index_out_of_range(accused: Accused) -> Patch | None:
+    """Make the embedding as large as the ids it is asked for."""
+    failure = accused.run.info.failure
+    fact = accused.run.fact("exception")
+    largest = (fact.data.get("max_index") if fact is not None else None) or _largest_id(accused)
+    if failure is None or largest is None:
+        return None
+    for source in accused.sources:
+        call = accused.pick(source.calls("Embedding"), source)
+        width = keyword(call, "num_embeddings") or next(iter(positional(call)), None) if call is not None else None
+        if call is None or width is None:
+            continue
+        size = number(width.value)
+        edits = Edits(source)
+        if size is None:
+            short = sizes(failure.parameters.get("weight", ""))
+            if not short or largest + 1 <= short[0]:
+                continue
+            edits.replace(width.value, f"{source.atom(width.value)} + {int(largest) + 1 - short[0]}")
+        else:
+            edits.replace(width.value, str(int(largest) + 1))
+        return accused.patch(f"make room in the embedding for id {int(largest)}", edits)
+    return None
+
+
+def sizes(text: str) -> list[int]:
+    """`[16, 32]` out of `float32[16, 32]`."""
+    found = SIZES.search(text)
+    return [int(n) for n in found.group(1).split(",") if n.strip()] if found else []
+
+
+def _largest_id(accused: Accused) -> float | None:
+    rows = accused.run.table("batch")["in_max"]
+    return float(rows[-1]) if len(rows) else None
+
+
+def _flatten(accused: Accused, failure: Failure) -> Patch | None:
+    name = (failure.module or "").split(".")[-1]
+    for source in accused.sources:
+        for call in source.nodes(cst.Call):
+            on = receiver(call)
+            if last_name(call.func) == name and on is not None and source.code(on) == "self" and positional(call):
+                first, edits = positional(call)[0].value, Edits(source)
+                edits.replace(first, f"{source.atom(first)}.flatten(1)")
+                return accused.patch(f"flatten what {name} is given", edits)
+    return None
+
+
+def _width(call: cst.Call) -> cst.BaseExpression | None:
+    word, place = INPUT_ARGUMENT[last_name(call.func)]
+    argument = keyword(call, word) or (positional(call)[place] if len(positional(call)) > place else None)
+    return argument.value if argument is not None else None
+
+
+def _names(source: Source, call: cst.Call, path: str) -> bool:
+    """Whether this construction makes the module of that path: `self.fc = …` for `fc`, the third element for `net.2`."""
+    parts = path.split(".")
+    if any(last_name(t) == parts[-1] for t in targets(source, call)) and not parts[-1].isdigit():
+        return True
+    around = source.parent(call)
+    sequence = source.parent(around) if isinstance(around, cst.Arg) else None
+    return (
+        isinstance(sequence, cst.Call) and parts[-1].isdigit() and list(sequence.args).index(around) == int(parts[-1])
+    )  # type: ignore[arg-type]
+
+
+def _at(accused: Accused, source: Source, node: cst.CSTNode) -> bool:
+    failure = accused.run.info.failure
+    lines = set(accused.lines(source))
+    if failure is not None and failure.file == source.name and failure.line is not None:
+        lines.add(failure.line)
+    return any(source.line(node) <= x <= source.range(node).end.line for x in lines)
+
+
+def _product(values: list[int]) -> int:
+    total = 1
+    for v in values:
+        total *= v
+    return total

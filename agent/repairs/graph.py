@@ -1,0 +1,249 @@
+"""Repairs of breaks in the autograd graph, and of how layers are made and registered."""
+
+from __future__ import annotations
+
+import libcst as cst
+
+from aitia.agent.repairs.accused import Accused, Edits, Patch, Source, keyword, last_name, positional, receiver
+from aitia.agent.repairs.source import number
+
+INITIALIZERS = ("constant_", "zeros_", "ones_", "fill_", "zero_")
+
+
+def detached_term(accused: Accused) -> Patch | None:
+    """Keep the term a tensor with its graph."""
+    return _without_call(accused, ("detach", "item", "detach_"), "keep the term in the graph")
+
+
+def detach_in_generator_step(accused: Accused) -> Patch | None:
+    """Let the generator's loss reach the generator."""
+    for source in accused.sources:
+        found = source.calls("detach")
+        own = [c for c in found if source.line(c) in accused.lines(source)]
+        nodes = own or [c for c in found if "gen" in source.code(source.statement(c)).split("=")[0].lower()]
+        if len(nodes) == 1 and (on := receiver(nodes[0])) is not None:
+            edits = Edits(source)
+            edits.replace(nodes[0], source.atom(on))
+            return accused.patch("do not detach what the generator made in the generator's own loss", edits)
+    return None
+
+
+def no_grad_region(accused: Accused) -> Patch | None:
+    """Track gradients through the part that is to be trained."""
+    for source in accused.sources:
+        names = ("no_grad", "inference_mode")
+        regions = [w for w in source.nodes(cst.With) if len(w.items) == 1 and source.calls(*names, within=w.items[0])]
+        own = [w for w in regions if _touched(accused, source, w)]
+        marked = [
+            d for f in source.nodes(cst.FunctionDef) for d in f.decorators if any(n in source.code(d) for n in names)
+        ]
+        marked = [d for d in marked if source.line(d) in accused.lines(source)]
+        region, edits = (own[0] if len(own) == 1 else None), Edits(source)
+        if region is not None:
+            call = source.calls(*names, within=region.items[0])[0]
+            edits.replace(call, "torch.enable_grad()")
+        elif len(marked) == 1:
+            line = source.line(marked[0])
+            edits.cut(source.offset(line), source.offset(line + 1))
+        patch = accused.patch("track gradients in this region: its parameters are to be trained", edits)
+        if patch is not None:
+            return patch
+    return None
+
+
+def checkpoint_no_input_grad(accused: Accused) -> Patch | None:
+    """Checkpoint without reentry, which needs no gradient at the input."""
+    for source in accused.sources:
+        edits = Edits(source)
+        for call in source.calls("checkpoint", "checkpoint_sequential"):
+            given = keyword(call, "use_reentrant")
+            if given is not None:
+                edits.replace(given.value, "False")
+            elif call.args:
+                _, end = source.span(call.args[-1].value)
+                edits.cut(end, end, ", use_reentrant=False")
+        patch = accused.patch("checkpoint with use_reentrant=False", edits)
+        if patch is not None:
+            return patch
+    return None
+
+
+def backward_twice(accused: Accused) -> Patch | None:
+    """Cut the graph at the state that is carried from batch to batch."""
+    for source in accused.sources:
+        for call in source.calls("backward"):
+            loop = source.loop(call)
+            if loop is None:
+                continue
+            for assign in source.nodes(cst.Assign, loop):
+                target = assign.targets[0].target
+                names = [e.value for e in target.elements] if isinstance(target, cst.Tuple) else [target]
+                state = [n for n in names if isinstance(assign.value, cst.Call) and _given(source, assign.value, n)]
+                if not state:
+                    continue
+                edits, name = Edits(source), source.code(state[0])
+                pair = "LSTM" in source.text
+                new = f"{name} = tuple(s.detach() for s in {name})" if pair else f"{name} = {name}.detach()"
+                edits.before(source.statement(assign), f"if {name} is not None:", f"    {new}")
+                return accused.patch(f"detach {name} before the next batch uses it", edits)
+    return None
+
+
+def inplace_modification(accused: Accused) -> Patch | None:
+    """Make a new tensor instead of writing into one that backward needs."""
+    operators = {"AddAssign": "+", "SubtractAssign": "-", "MultiplyAssign": "*", "DivideAssign": "/"}
+    for source in accused.sources:
+        edits, lines = Edits(source), accused.lines(source)
+        for a in source.nodes(cst.AugAssign):
+            sign = operators.get(type(a.operator).__name__)
+            if sign is not None and source.line(a) in lines:
+                target = source.code(a.target)
+                edits.replace(a, f"{target} = {target} {sign} {source.atom(a.value)}")
+        for call in source.nodes(cst.Call):
+            flag = keyword(call, "inplace")
+            if flag is not None and source.code(flag.value) == "True" and (source.line(call) in lines or not lines):
+                edits.replace(flag.value, "False")
+            name = last_name(call.func)
+            if source.line(call) in lines and name in {
+                "relu_",
+                "add_",
+                "mul_",
+                "sub_",
+                "div_",
+                "clamp_",
+                "sigmoid_",
+                "tanh_",
+            }:
+                start, end = source.span(call.func)
+                edits.cut(end - 1, end)
+        patch = accused.patch("make a new tensor instead of changing one that backward still needs", edits)
+        if patch is not None:
+            return patch
+    return None
+
+
+def target_not_detached(accused: Accused) -> Patch | None:
+    """Compute the target without gradients."""
+    for source in accused.sources:
+        lines = accused.lines(source)
+        assigns = [
+            a for a in source.nodes(cst.Assign) if source.line(a) in lines or "target" in source.code(a.targets[0])
+        ]
+        assigns = [
+            a
+            for a in assigns
+            if any(True for _ in source.nodes(cst.Call, a.value)) and not source.calls("detach", within=a)
+        ]
+        assign = accused.pick(assigns, source)
+        if assign is None:
+            continue
+        edits = Edits(source)
+        edits.replace(assign.value, f"{source.atom(assign.value)}.detach()")
+        return accused.patch("detach the target", edits)
+    return None
+
+
+def submodule_not_registered(accused: Accused) -> Patch | None:
+    """Hold the layers in a ModuleList, which the model knows of."""
+    for source in accused.sources:
+        edits = Edits(source)
+        for assign in source.nodes(cst.Assign):
+            target, value = source.code(assign.targets[0].target), assign.value
+            if not target.startswith("self.") or source.enclosing(assign, (cst.ClassDef,)) is None:
+                continue
+            listed = isinstance(value, (cst.List, cst.ListComp)) and _layers(source, value)
+            dicted = isinstance(value, (cst.Dict, cst.DictComp)) and _layers(source, value)
+            grown = isinstance(value, cst.List) and not value.elements and _appended(source, target)
+            if listed or grown:
+                edits.replace(value, f"nn.ModuleList({source.code(value)})" if value is not None else "")
+            elif dicted:
+                edits.replace(value, f"nn.ModuleDict({source.code(value)})")
+        if "import torch.nn as nn" not in source.text and "from torch import nn" not in source.text and edits.result():
+            continue
+        patch = accused.patch("register the layers with the model: ModuleList instead of a list", edits)
+        if patch is not None:
+            return patch
+    return None
+
+
+def symmetric(accused: Accused) -> Patch | None:
+    """Drop the initialization that makes all units equal."""
+    for source in accused.sources:
+        found = [c for c in source.calls(*INITIALIZERS) if "bias" not in source.code(c)]
+        call = accused.pick(found, source)
+        if call is None:
+            continue
+        edits, statement = Edits(source), source.statement(call)
+        if isinstance(statement, cst.SimpleStatementLine) and len(statement.body) == 1:
+            edits.remove(statement)
+            return accused.patch("keep the random initialization, which tells the units apart", edits)
+    return None
+
+
+def uninitialized_memory(accused: Accused) -> Patch | None:
+    """Initialize the parameter."""
+    for source in accused.sources:
+        found = [
+            c
+            for c in source.nodes(cst.Call)
+            if source.code(c.func) in {"torch.empty", "torch.Tensor", "torch.FloatTensor"}
+        ]
+        call = accused.pick(found, source)
+        sizes = [source.code(a).rstrip(", ") for a in positional(call)] if call is not None else []
+        if call is None or not sizes:
+            continue
+        edits = Edits(source)
+        fan = next((s for s in reversed(sizes) if s.isdigit() and int(s) > 1), None)
+        edits.replace(call, f"torch.randn({', '.join(sizes)})" + (f" / {fan}**0.5" if fan else ""))
+        return accused.patch("initialize the parameter instead of taking memory as it is", edits)
+    return None
+
+
+def output_activation_range(accused: Accused) -> Patch | None:
+    """Leave the output of a regression unbounded."""
+    for source in accused.sources:
+        for call in source.calls("Sequential"):
+            last = call.args[-1] if len(call.args) > 1 else None
+            name = last_name(last.value.func) if last is not None and isinstance(last.value, cst.Call) else ""
+            if last is not None and name in {"ReLU", "Sigmoid", "Tanh", "LeakyReLU", "Softplus"}:
+                edits = Edits(source)
+                edits.cut(source.span(call.args[-2].value)[1], source.span(last.value)[1])
+                return accused.patch(f"let the output be linear, without {name}", edits)
+        returned = [s.value for s in source.nodes(cst.Return) if isinstance(s.value, cst.Call)]
+        ends = [c for c in returned if last_name(c.func) in {"relu", "sigmoid", "tanh"}]
+        node = accused.pick(ends, source)
+        if node is not None:
+            on = receiver(node)
+            inner = on if on is not None and not positional(node) else positional(node)[0].value
+            edits = Edits(source)
+            edits.replace(node, source.code(inner))
+            return accused.patch(f"let the output be linear, without {last_name(node.func)}", edits)
+    return None
+
+
+def _without_call(accused: Accused, names: tuple[str, ...], summary: str) -> Patch | None:
+    for source in accused.sources:
+        found = [c for c in source.calls(*names) if source.line(c) in accused.lines(source)]
+        if len(found) == 1 and (on := receiver(found[0])) is not None:
+            edits = Edits(source)
+            edits.replace(found[0], source.atom(on))
+            return accused.patch(summary, edits)
+    return None
+
+
+def _touched(accused: Accused, source: Source, region: cst.With) -> bool:
+    return any(source.line(region) <= x <= source.last_line(region) for x in accused.lines(source))
+
+
+def _given(source: Source, call: cst.Call, name: cst.BaseExpression) -> bool:
+    return any(source.code(a.value) == source.code(name) for a in call.args)
+
+
+def _layers(source: Source, node: cst.CSTNode) -> bool:
+    made = [c for c in source.nodes(cst.Call, node) if last_name(c.func)[:1].isupper()]
+    return bool(made) and not any(number(c) is not None for c in made)
+
+
+def _appended(source: Source, target: str) -> bool:
+    return any(_layers(source, a) for c in source.calls("append") if (r := receiver(c)) is not None
+               and source.code(r) == target for a in c.args)  # fmt: skip

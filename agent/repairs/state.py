@@ -1,0 +1,219 @@
+"""Repairs of what is kept, shared, evaluated and loaded."""
+
+from __future__ import annotations
+
+import libcst as cst
+
+from aitia.agent.repairs.accused import Accused, Edits, Patch, Source, keyword, last_name, positional, receiver
+from aitia.agent.repairs.source import LOOPS, Statement
+
+
+def graph_retained_by_history(accused: Accused) -> Patch | None:
+    """Keep the value of the loss, not its graph."""
+    for source in accused.sources:
+        roots = {source.code(r) for c in source.calls("backward") if (r := receiver(c)) is not None}
+        kept: list[cst.BaseExpression] = [
+            positional(c)[0].value for c in source.calls("append", "update", "add") if len(positional(c)) == 1
+        ]
+        kept += [a.value for a in source.nodes(cst.AugAssign) if isinstance(a.operator, cst.AddAssign)]
+        for a in source.nodes(cst.Assign):
+            if isinstance(a.value, cst.BinaryOperation) and isinstance(a.value.operator, cst.Add):
+                kept += [a.value.right] if source.code(a.targets[0].target) == source.code(a.value.left) else []
+        lines = accused.lines(source)
+        suspects = [k for k in kept if source.line(k) in lines] or [k for k in kept if _carries(source, k, roots)]
+        edits = Edits(source)
+        for node in suspects:
+            root = next((n for n in source.nodes(cst.Name, node) if n.value in roots), None)
+            if source.calls("item", "detach", within=node):
+                continue
+            edits.replace(root or node, f"{source.code(root) if root is not None else source.atom(node)}.detach()")
+        patch = accused.patch("keep the loss's value without its graph", edits)
+        if patch is not None:
+            return patch
+    return None
+
+
+def best_state_aliased(accused: Accused) -> Patch | None:
+    """Copy the tensors of the state that is kept."""
+    for source in accused.sources:
+        found = []
+        for call in source.calls("state_dict"):
+            around = source.parent(call)
+            copied = (
+                isinstance(around, cst.Arg)
+                and isinstance(outer := source.parent(around), cst.Call)
+                and last_name(outer.func)
+            )
+            on = receiver(call)
+            if copied in {"deepcopy", "save", "load_state_dict"} or on is None or last_name(on) in accused.optimizers:
+                continue
+            if not isinstance(around, (cst.CompFor, cst.Attribute)) or last_name(around) == "copy":
+                found.append(call)
+        edits = Edits(source)
+        for call in accused.suspects(found, source):
+            node: cst.CSTNode = call
+            around = source.parent(call)
+            if isinstance(around, cst.Attribute):  # `.copy()` copies the dictionary, not the tensors
+                node = source.parent(around) or call
+            edits.replace(node, f"{{k: v.clone() for k, v in {source.code(call)}.items()}}")
+        patch = accused.patch("copy the tensors of the best state; state_dict() only refers to the live ones", edits)
+        if patch is not None:
+            return patch
+    return None
+
+
+def mode_not_eval(accused: Accused) -> Patch | None:
+    """Evaluate in evaluation mode, and go back to training mode afterwards."""
+    trains = any(s.calls("train") for s in accused.sources)
+    for source in accused.sources:
+        edits = Edits(source)
+        for block in _without_gradients(source):
+            inside: cst.CSTNode = block.body
+            forward = next(accused.forwards(source, inside), None)
+            if forward is None or source.calls("eval", within=source.scope(forward)):
+                continue
+            name = source.code(forward.func)
+            first = block if isinstance(block, cst.With) else _first_statement(block)
+            if first is None:
+                continue
+            edits.before(first, f"{name}.eval()")
+            repeated = (
+                source.loop(block) is not None
+                or isinstance(block, cst.FunctionDef)
+                or source.function(block) is not None
+            )
+            if not trains and repeated:
+                _train_before_batches(accused, source, edits)
+        patch = accused.patch("evaluate in evaluation mode", edits)
+        if patch is not None:
+            return patch
+    return None
+
+
+def functional_dropout_always_on(accused: Accused) -> Patch | None:
+    """Let dropout follow the module's mode."""
+    for source in accused.sources:
+        edits = Edits(source)
+        for call in source.calls("dropout", "dropout2d", "alpha_dropout"):
+            if source.code(call.func).startswith("self.") or keyword(call, "training") is not None:
+                continue
+            if source.enclosing(call, (cst.ClassDef,)) is not None and positional(call):
+                _, end = source.span(call.args[-1].value)
+                edits.cut(end, end, ", training=self.training")
+        for call in source.calls("scaled_dot_product_attention"):
+            rate = keyword(call, "dropout_p")
+            if rate is not None and "training" not in source.code(rate):
+                edits.replace(rate.value, f"{source.atom(rate.value)} if self.training else 0.0")
+        patch = accused.patch("apply dropout in training only", edits)
+        if patch is not None:
+            return patch
+    return None
+
+
+def eval_with_grad(accused: Accused) -> Patch | None:
+    """Evaluate without gradients: decorate the accused function."""
+    for source in accused.sources:
+        functions = [f for f in source.nodes(cst.FunctionDef) if not source.calls("backward", within=f)]
+        evaluating = [f for f in functions if source.calls("eval", within=f) and any(accused.forwards(source, f))]
+        function = accused.pick(evaluating, source)
+        if function is None or function.decorators:
+            continue
+        edits = Edits(source)
+        edits.before(function, "@torch.no_grad()")
+        return accused.patch("evaluate without gradients", edits)
+    return None
+
+
+def order_not_shuffled(accused: Accused) -> Patch | None:
+    """Draw the training batches in a new order each epoch."""
+    for source in accused.sources:
+        loaders = [c for c in source.calls("DataLoader") if keyword(c, "sampler") is None]
+        still = [c for c in loaders if (a := keyword(c, "shuffle")) is None or source.code(a.value) == "False"]
+        call = accused.pick(still, source)
+        if call is None:
+            training = [c for c in still if "train" in source.code(source.statement(c)).lower()]
+            call = training[0] if len(training) == 1 else None
+        if call is None:
+            continue
+        edits, given = Edits(source), keyword(call, "shuffle")
+        if given is not None:
+            edits.replace(given.value, "True")
+        else:
+            _, end = source.span(call.args[-1].value)
+            edits.cut(end, end, ", shuffle=True")
+        return accused.patch("shuffle the training batches", edits)
+    return None
+
+
+def load_skips_keys(accused: Accused) -> Patch | None:
+    """Load strictly after taking the prefix off, so that a name that does not fit is an error."""
+    facts = [f for f in accused.run.facts("load_state_dict") if f.data.get("unexpected")]
+    missing = [str(x) for f in facts for x in f.data.get("missing", [])]
+    given = [str(x) for f in facts for x in f.data.get("unexpected", [])]
+    prefix = next((g.removesuffix(m) for g in given for m in missing if g.endswith(m) and g != m), None)
+    for source in accused.sources:
+        call = accused.pick([c for c in source.calls("load_state_dict") if keyword(c, "strict") is not None], source)
+        if call is None or not prefix or not positional(call):
+            continue
+        state, edits = positional(call)[0].value, Edits(source)
+        new = f"{{k.removeprefix({prefix!r}): v for k, v in {source.code(state)}.items()}}"
+        edits.replace(call, f"{source.code(call.func)}({new})")
+        return accused.patch(f"take the prefix {prefix!r} off the names and load strictly", edits)
+    return None
+
+
+def early_stop_wrong_direction(accused: Accused) -> Patch | None:
+    """Keep the smallest loss, not the largest."""
+    for source in accused.sources:
+        arguments = [a for c in source.nodes(cst.Call) if (a := keyword(c, "mode")) is not None]
+        mode = accused.pick([a for a in arguments if source.code(a.value).strip("'\"") == "max"], source)
+        edits = Edits(source)
+        if mode is not None:
+            edits.replace(mode.value, source.code(mode.value).replace("max", "min"))
+            return accused.patch("a loss is better when it is smaller", edits)
+        for comparison in source.nodes(cst.Comparison):
+            first = comparison.comparisons[0]
+            if source.line(comparison) in accused.lines(source) and isinstance(
+                first.operator, (cst.GreaterThan, cst.GreaterThanEqual)
+            ):
+                start, end = source.span(first.operator)
+                edits.cut(start, end, source.text[start:end].replace(">", "<"))
+                return accused.patch("a loss is better when it is smaller", edits)
+    return None
+
+
+def _carries(source: Source, node: cst.CSTNode, roots: set[str]) -> bool:
+    if source.calls("item", "detach", "float", within=node):
+        return False
+    return any(n.value in roots for n in source.nodes(cst.Name, node))
+
+
+def _without_gradients(source: Source) -> list[cst.With | cst.FunctionDef]:
+    """Blocks and functions that run under no_grad or inference_mode, the outermost of each nest."""
+    found: list[cst.With | cst.FunctionDef] = []
+    for node in source.nodes(cst.With):
+        if any(
+            last_name(c.func) in {"no_grad", "inference_mode"} for i in node.items for c in source.nodes(cst.Call, i)
+        ):
+            found.append(node)
+    for function in source.nodes(cst.FunctionDef):
+        if any(word in source.code(d) for d in function.decorators for word in ("no_grad", "inference_mode")):
+            found.append(function)
+    return found
+
+
+def _first_statement(function: cst.FunctionDef) -> Statement | None:
+    if not isinstance(function.body, cst.IndentedBlock):
+        return None
+    body = [s for s in function.body.body if isinstance(s, (cst.SimpleStatementLine, cst.BaseCompoundStatement))]
+    doc = function.get_docstring() is not None
+    return next(iter(body[1:] if doc else body), None)
+
+
+def _train_before_batches(accused: Accused, source: Source, edits: Edits) -> None:
+    for call in source.calls("backward"):
+        around = source.loop(call)
+        forward = next(accused.forwards(source, around), None) if isinstance(around, LOOPS) else None
+        if around is not None and forward is not None:
+            edits.before(around, f"{source.code(forward.func)}.train()")
+            return

@@ -1,0 +1,176 @@
+"""The evaluation: record the zoo's programs, ask why, score. `python -m aitia.evals.run --split dev --jobs 2`.
+
+Recordings and answers are cached by content (program, recorder, torch; and the engine for answers), so that an
+evaluation that was interrupted goes on where it was, and one after a change to a rule records nothing again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+import numpy as np
+from aitia.engine.reason import diagnose
+
+from aitia import __version__
+from aitia.engine.records import Diagnosis
+from aitia.engine.store.reader import Run
+from aitia.evals import kill
+from aitia.evals.baselines import BASELINES
+from aitia.evals.recordings import Job, Recording, job_for, kept, preload, reasoning_digest, record
+from aitia.evals.report import OURS, Report, build
+from aitia.evals.score import Case, Reply, reply_of
+from aitia.evals.zoo import HEALTHY, ROOT, SPLITS, Program, load, load_all, render
+
+CACHE = Path(os.environ.get("AITIA_EVAL_CACHE") or ROOT / ".cache")
+"""Where recordings are kept; a folder that can be deleted at any time."""
+
+
+def evaluate(
+    names: Sequence[str] = (),
+    *,
+    split: str = "dev",
+    jobs: int = 1,
+    seeds: int = 1,
+    out: Path | None = None,
+    quiet: bool = False,
+    stale_ok: bool = False,
+    executor: Executor | None = None,
+) -> Report:
+    """Record what is missing, ask about everything, write `report.md` and `report.json`, and return the report.
+
+    `executor` is any `concurrent.futures` executor whose workers share this file system; default: `jobs` processes.
+    `stale_ok` accepts recordings that an older recorder or program made, to look at rules alone.
+    """
+    programs = [load(name, split) for name in names] or load_all(split)
+    plan = [(p, v, s, job_for(p, v, s, CACHE)) for p in programs for v in variants(p) for s in range(seeds)]
+    say = (lambda text: None) if quiet else (lambda text: print(text, file=sys.stderr, flush=True))
+    done: dict[str, Recording] = {}
+    missing: list[Job] = []
+    for *_, job in plan:
+        recording = kept(job, stale_ok=stale_ok)
+        if recording is None:
+            missing.append(job)
+        else:
+            done[job.folder] = recording
+    say(f"{len(plan)} recordings: {len(done)} kept, {len(missing)} to make")
+    for number, recording in enumerate(_record(missing, jobs, executor), start=1):
+        done[str(recording.folder)] = recording
+        place = recording.folder.relative_to(CACHE)
+        say(f"[{number}/{len(missing)}] {place}: exit {recording.code}, {recording.seconds:.1f} s")
+
+    cases, notes = [], []
+    for program, variant, seed, job in plan:
+        recording = done[job.folder]
+        if variant != "repaired" and not kill.shows(program, recording.result, repaired=variant == HEALTHY):
+            notes.append(f"left out: {program.name}/{variant}-{seed} did not behave as its truth says when recorded")
+            continue
+        if variant == "repaired" and not kill.shows(program, recording.result, repaired=True):
+            notes.append(f"left out: {program.name}/{variant}-{seed} did not recover when recorded")
+            continue
+        cases.append(ask(program, variant, seed, recording))
+    meta = {
+        "split": split,
+        "seeds": seeds,
+        "versions": {"aitia": __version__, "torch": importlib.metadata.version("torch")},
+        "engine": reasoning_digest(),
+        "notes": notes,
+    } | {v: len({c.program for c in cases if c.variant == v}) for v in ("faulty", "healthy", "repaired")}
+    report = build(cases, meta)
+    folder = out or CACHE / split
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "report.md").write_text(report.markdown, encoding="utf-8")
+    (folder / "report.json").write_text(json.dumps(report.data, indent=1), encoding="utf-8")
+    (folder / "misses.txt").write_text(report.misses, encoding="utf-8")
+    say(f"written: {folder / 'report.md'}, report.json, misses.txt")
+    return report
+
+
+def variants(program: Program) -> tuple[str, ...]:
+    """A faulty program and its repaired twin, or a look-alike alone."""
+    return ("faulty", "repaired") if program.faults else (HEALTHY,)
+
+
+def _record(missing: Sequence[Job], jobs: int, executor: Executor | None) -> Iterator[Recording]:
+    if not missing:
+        return
+    if executor is not None:
+        yield from (future.result() for future in as_completed([executor.submit(record, job) for job in missing]))
+        return
+    os.environ["OMP_NUM_THREADS"] = "1"  # inherited by the workers
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(jobs, len(missing)), mp_context=context, initializer=preload) as pool:
+        yield from (future.result() for future in as_completed([pool.submit(record, job) for job in missing]))
+
+
+def ask(program: Program, variant: str, seed: int, recording: Recording) -> Case:
+    """One case with the replies of all answerers."""
+    accused = render(program, program.faults, seed).lines if variant == "faulty" else ()
+    if recording.path is None:
+        lost = Reply("unknown", error="nothing was recorded")
+        replies = {OURS: lost} | dict.fromkeys(BASELINES, Reply("unknown"))
+        return Case(program.name, variant, seed, program.truth, accused, replies)
+    run = Run(recording.path)
+    reply, seconds = _ours(run, recording)
+    replies = {OURS: reply} | {name: rule(run) for name, rule in BASELINES.items()}
+    return Case(program.name, variant, seed, program.truth, accused, replies, seconds, run.n_steps, _overhead(run))
+
+
+def _ours(run: Run, recording: Recording) -> tuple[Reply, float]:
+    """Our answer and the time it took, kept beside the recording until either changes."""
+    store, key = recording.folder / "answer.json", f"{recording.key}-{reasoning_digest()}"
+    try:
+        known = json.loads(store.read_text("utf-8"))
+        if known["key"] == key:
+            return reply_of(Diagnosis.model_validate(known["diagnosis"])), float(known["seconds"])
+    except (OSError, ValueError, KeyError):
+        pass
+    started = time.perf_counter()
+    try:
+        diagnosis = diagnose(run)
+    except Exception as error:  # noqa: BLE001 - a rule that fails is a finding of the evaluation, not its end
+        return Reply("unknown", error=f"{type(error).__name__}: {error}"), time.perf_counter() - started
+    seconds = time.perf_counter() - started
+    text = json.dumps({"key": key, "seconds": seconds, "diagnosis": diagnosis.model_dump(mode="json")}, indent=1)
+    store.write_text(text, encoding="utf-8")
+    return reply_of(diagnosis), seconds
+
+
+def _overhead(run: Run) -> float | None:
+    """The recorder's own time as a share of what the steps would have taken without it."""
+    table = run.table("step")
+    ours, total = float(np.nansum(table["recorder_s"])), float(np.nansum(table["step_s"]))
+    return ours / (total - ours) if total > ours > 0 else None
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Evaluate and print the report."""
+    parser = argparse.ArgumentParser(prog="python -m aitia.evals.run", description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", help="only these programs (default: all of the split)")
+    parser.add_argument("--split", choices=SPLITS, default="dev")
+    parser.add_argument("--jobs", type=int, default=1, help="recordings at the same time")
+    parser.add_argument("--seeds", type=int, default=1, help="seeds per program, to measure stability")
+    parser.add_argument("--out", type=Path, help="folder of the report (default: the cache)")
+    parser.add_argument("--misses", action="store_true", help="also list every wrong answer")
+    parser.add_argument("--stale-ok", action="store_true", help="accept recordings made by older code")
+    options = parser.parse_args(argv)
+    report = evaluate(
+        options.names, split=options.split, jobs=options.jobs, seeds=options.seeds, out=options.out,
+        stale_ok=options.stale_ok,
+    )  # fmt: skip
+    print(report.markdown)
+    if options.misses:
+        print(report.misses)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

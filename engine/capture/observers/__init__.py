@@ -10,7 +10,18 @@ from aitia.engine.capture.observers.base import Observer
 if TYPE_CHECKING:
     from aitia.engine.capture.recorder import Recorder
 
-OBSERVERS: Final = ("losses", "loaders", "neighbours", "clip", "scaler", "schedulers", "zero_grad")
+OBSERVERS: Final = (
+    "losses",
+    "loaders",
+    "neighbours",
+    "clip",
+    "scaler",
+    "schedulers",
+    "zero_grad",
+    "states",
+    "trace",
+    "graph",
+)
 """Module names in the order of installation; each holds one class `Watch`."""
 
 

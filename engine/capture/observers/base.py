@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from aitia.engine.capture.recorder import Recorder
 
 
+SITE_MARK: Final = "aitia_site"
+"""Key under which a loss site's index stands in the metadata of the node that made its result."""
+LINE_MARK: Final = "aitia_line"
+"""Key under which the user's (file, line) stands in the metadata of the node it made."""
 SEARCHED_NODES: Final = 24
 """How far below a backward root a mark is looked for: sums, scalings and means stand between, seldom more."""
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F  # noqa: N812 - the field's own name for it
 from torch import Tensor
 
 from aitia.engine.capture.frames import user_frame
-from aitia.engine.capture.observers.base import LossCall, Observer, found_near, mark
+from aitia.engine.capture.observers.base import SITE_MARK, LossCall, Observer, found_near, mark
 from aitia.engine.capture.observers.loss_facts import WITH_CLASS_IDS, alignment, call_facts
 from aitia.engine.capture.observers.loss_stats import COLUMNS, confusion, measure, rows_of
 from aitia.engine.records import LossSite
@@ -56,7 +56,6 @@ MAX_FACTS: Final = 12
 """`loss_call` facts of one site; shapes that change at every call would otherwise flood the run."""
 DECAY: Final = 0.98
 """Old calls count less in the table of confusions, so that it shows how the training ended."""
-_MARK: Final = "aitia_site"
 
 
 @dataclass
@@ -155,7 +154,7 @@ class Watch(Observer):
         site = self._site(function)
         site.calls += 1
         self.recorder.letter(f"{'L' if grad else 'l'}{site.index}")
-        mark(result, _MARK, site.index)
+        mark(result, SITE_MARK, site.index)
         call = LossCall(site.index, function, arguments, prediction, target, result, grad)
         full = site.calls <= ALWAYS or self._spent < SHARE * (start - self._started)
         with torch.no_grad():
@@ -240,7 +239,7 @@ class Watch(Observer):
 
     def site_of(self, root: Tensor) -> int:
         """Index of the loss site whose result this backward root was made from; -1 when none is near."""
-        found = found_near(root, _MARK)
+        found = found_near(root, SITE_MARK)
         return -1 if found is None else int(found)
 
     def finish(self) -> None:

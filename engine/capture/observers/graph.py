@@ -1,0 +1,221 @@
+"""The autograd graph below a backward root: which parameters it reaches, through what, with which factors."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterator
+from typing import Any, Final
+
+import torch
+
+from aitia.engine.capture.observers.base import SITE_MARK, Observer
+
+ALWAYS: Final = 3
+"""Walks of a site before only powers of two are walked: a graph that changes does so early or at a phase's start."""
+MAX_NODES: Final = 20_000
+"""About 20 ms of walking."""
+NEAR: Final = 40
+"""Nodes told as near the root: the loss and the head of most models."""
+MAX_NAMES: Final = 400
+MAX_FACTS: Final = 60
+CHAIN: Final = 5
+"""Operations followed upstream of a loss: activation, last layer, and what stands before."""
+MAX_TERMS: Final = 24
+
+SHAPES: Final = frozenset(
+    {
+        "ViewBackward0",
+        "UnsafeViewBackward0",
+        "ReshapeAliasBackward0",
+        "TransposeBackward0",
+        "TBackward0",
+        "PermuteBackward0",
+        "SqueezeBackward0",
+        "SqueezeBackward1",
+        "SqueezeBackward2",
+        "UnsqueezeBackward0",
+        "SelectBackward0",
+        "SliceBackward0",
+        "ExpandBackward0",
+        "CloneBackward0",
+        "AliasBackward0",
+        "ToCopyBackward0",
+        "IndexBackward0",
+        "CatBackward0",
+        "StackBackward0",
+    }
+)
+"""Operations that only move or copy values; they are skipped where one asks what comes before."""
+LOSSES: Final = (
+    "NllLossBackward0",
+    "NllLoss2DBackward0",
+    "LogSoftmaxBackward0",
+    "BinaryCrossEntropyBackward0",
+    "BinaryCrossEntropyWithLogitsBackward0",
+    "MseLossBackward0",
+    "L1LossBackward0",
+    "SmoothL1LossBackward0",
+    "HuberLossBackward0",
+    "KlDivBackward0",
+)
+PATTERNS: Final = {
+    "softmax_before_log_softmax": ("LogSoftmaxBackward0", "SoftmaxBackward0"),
+    "sigmoid_before_log_softmax": ("LogSoftmaxBackward0", "SigmoidBackward0"),
+    "relu_before_log_softmax": ("LogSoftmaxBackward0", "ReluBackward0"),
+    "sigmoid_before_bce_logits": ("BinaryCrossEntropyWithLogitsBackward0", "SigmoidBackward0"),
+    "softmax_before_nll": ("NllLossBackward0", "SoftmaxBackward0"),
+    "sigmoid_before_mse": ("MseLossBackward0", "SigmoidBackward0"),
+    "relu_before_mse": ("MseLossBackward0", "ReluBackward0"),
+    "tanh_before_mse": ("MseLossBackward0", "TanhBackward0"),
+    "softmax_before_mse": ("MseLossBackward0", "SoftmaxBackward0"),
+}
+"""An operation and the one right before it, shapes aside."""
+MATMULS: Final = ("AddmmBackward0", "MmBackward0", "BmmBackward0", "ConvolutionBackward0", "LinearBackward0")
+NONLINEAR: Final = ("Relu", "Gelu", "Tanh", "Sigmoid", "Softmax", "Elu", "Silu", "Hardtanh", "Mish", "MaxPool", "Abs")
+NONLINEAR_MORE: Final = ("Softplus", "Clamp", "Prelu", "RnnBackward", "Lstm", "ScaledDotProduct", "Pow", "Max", "Exp")
+"""Beginnings of names of operations that make a network more than a linear map."""
+SINGULAR: Final = ("Sqrt", "Log", "Div", "Pow", "Where", "Exp", "Norm", "Std", "Acos", "Asin", "Reciprocal", "Rsqrt")
+
+
+class Watch(Observer):
+    """Walks the graph before some of the backward calls; keeps no node."""
+
+    def __init__(self, recorder: Any) -> None:
+        super().__init__(recorder)
+        self._calls: Counter[int] = Counter()
+        self._last: dict[int, Any] = {}
+        self._facts = 0
+
+    def before_backward(self, loss: torch.Tensor, site: int) -> None:
+        self._calls[site] += 1
+        n = self._calls[site]
+        if loss.grad_fn is None or self._facts >= MAX_FACTS or (n > ALWAYS and n & (n - 1)):
+            return
+        data = self._walk(loss)
+        key = (tuple(data["reached"]), tuple(data["ops"]), repr(data["terms"]), data["n_nodes"])
+        if self._last.get(site) == key:
+            return
+        self._last[site] = key
+        self._facts += 1
+        self.recorder.fact("graph", subject=str(site), data={"site": site, **data})
+
+    def _walk(self, loss: torch.Tensor) -> dict[str, Any]:
+        ops: list[str] = []
+        counts: Counter[str] = Counter()
+        reached: list[str] = []
+        sites: list[int] = []
+        chains: dict[str, list[str]] = {}
+        seen = {loss.grad_fn}
+        queue: deque[tuple[Any, int]] = deque([(loss.grad_fn, 0)])
+        depth = 0
+        while queue and len(seen) < MAX_NODES:
+            node, depth = queue.popleft()
+            name = node.name()
+            if name == "torch::autograd::AccumulateGrad":
+                reached.append(self.recorder.parameter_name(node.variable) or "?")
+                continue
+            name = name.rpartition("::")[2]
+            counts[name] += 1
+            if len(ops) < NEAR:
+                ops.append(name)
+            if SITE_MARK in node.metadata:
+                sites.append(int(node.metadata[SITE_MARK]))
+            if name in LOSSES and name not in chains:
+                chains[name] = list(_upstream(node))
+            for following, _ in node.next_functions:
+                if following is not None and following not in seen:
+                    seen.add(following)
+                    queue.append((following, depth + 1))
+        names = self._trainable()
+        known = set(reached)
+        missing = [n for n in names if n not in known]
+        return {
+            "ops": ops,
+            "op_counts": dict(counts.most_common(80)),
+            "reached": reached[:MAX_NAMES],
+            "n_reached": len(known),
+            "not_reached_trainable": missing[:MAX_NAMES],
+            "n_not_reached": len(missing),
+            "depth": depth,
+            "n_nodes": len(seen),
+            "truncated": bool(queue),
+            "sites": sorted(set(sites)),
+            "terms": terms(loss.grad_fn),
+            "chains": chains,
+            "checkpoint": sorted(n for n in counts if "Checkpoint" in n),
+            "patterns": _patterns(counts, chains, ops),
+        }
+
+    def _trainable(self) -> list[str]:
+        """Trainable parameters of all watched models."""
+        registry = self.recorder.registry
+        registry.ensure_named()
+        alive = ((entry, entry.ref()) for entry in registry.parameters if entry.in_model and not entry.retired)
+        return [entry.name for entry, tensor in alive if tensor is not None and tensor.requires_grad]
+
+
+def _upstream(node: Any) -> Iterator[str]:
+    """Operations before this one along its first inputs, shapes aside."""
+    told = 0
+    for _ in range(6 * CHAIN):
+        node = next((f for f, _ in node.next_functions if f is not None), None)
+        if node is None or told >= CHAIN:
+            return
+        name = node.name().rpartition("::")[2]
+        if name in SHAPES:
+            continue
+        told += 1
+        yield name
+
+
+def _patterns(counts: Counter[str], chains: dict[str, list[str]], ops: list[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for pattern, (loss, before) in PATTERNS.items():
+        near = chains.get(loss) or chains.get(loss.replace("NllLoss", "NllLoss2D")) or []
+        found[pattern] = near[:1] == [before]
+    found["sqrt_nodes"] = sum(n for name, n in counts.items() if name.startswith("Sqrt"))
+    found["singular_near_root"] = [name for name in ops if name.startswith(SINGULAR)]
+    found["n_matmul"] = sum(counts[name] for name in MATMULS)
+    nonlinear = NONLINEAR + NONLINEAR_MORE
+    found["n_nonlinear"] = sum(n for x, n in counts.items() if x.startswith(nonlinear) or "Rnn" in x or "Lstm" in x)
+    return found
+
+
+def terms(root: Any) -> list[dict[str, Any]]:
+    """The summands of a loss with the factor each is multiplied by; `site` is -1 for what no loss function made."""
+    found: list[dict[str, Any]] = []
+    stack: list[tuple[Any, float]] = [(root, 1.0)]
+    while stack and len(found) < MAX_TERMS:
+        node, factor = stack.pop()
+        if SITE_MARK in node.metadata:
+            found.append({"site": int(node.metadata[SITE_MARK]), "op": node.name(), "factor": factor})
+            continue
+        inputs = [f for f, _ in node.next_functions]
+        steps = _factors(node, len(inputs))
+        if steps is None:
+            found.append({"site": -1, "op": node.name(), "factor": factor})
+            continue
+        constants = sum(f is None for f in inputs) if node.name().startswith(("Add", "Sub")) else 0
+        if constants:  # a number, or a term that no gradient flows into
+            found.append({"site": -1, "op": "constant", "factor": factor})
+        stack += [(f, factor * s) for f, s in zip(inputs, steps, strict=True) if f is not None]
+    return found
+
+
+def _factors(node: Any, n: int) -> list[float] | None:
+    """By what a node multiplies each of its inputs; None where it is no sum or multiple."""
+    name = node.name()
+    if name in SHAPES or name.startswith(("AddBackward", "SumBackward", "MeanBackward")):
+        return [1.0] * n
+    if name.startswith("SubBackward"):
+        return [1.0, -float(getattr(node, "_saved_alpha", 1.0))][:n]
+    if name.startswith(("NegBackward", "RsubBackward")):
+        return [-1.0, *[1.0] * (n - 1)]
+    if name.startswith(("MulBackward", "DivBackward")):
+        other = getattr(node, "_saved_other", None)
+        if other is None and name.startswith("MulBackward"):
+            other = getattr(node, "_saved_self", None)
+        if isinstance(other, torch.Tensor) and other.numel() == 1 and not other.requires_grad and not other.is_meta:
+            value = float(other)
+            return [value if name.startswith("Mul") else (1 / value if value else float("inf"))] * n
+    return None

@@ -1,0 +1,244 @@
+"""State that leaves or enters a model: `state_dict`, `load_state_dict`, `torch.save`."""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from aitia.engine.capture.frames import user_frame
+from aitia.engine.capture.observers.base import Observer
+
+WAIT: Final = 20
+"""Steps after which a state dict that is still alive was kept on purpose: as the best state so far."""
+WATCHED: Final = 64
+"""State dicts followed at the same time."""
+TENSORS: Final = 8
+"""Tensors followed of each."""
+MAX_FACTS: Final = 40
+MAX_NAMES: Final = 100
+MAX_SAVED: Final = 2000
+"""Tensors of a saved object that are looked at."""
+COMPARED: Final = 20
+"""Saved tensors compared by value with the live parameter of the same name."""
+
+
+@dataclass
+class _Kept:
+    root: str
+    step: int
+    where: tuple[str, int] | None
+    pairs: list[tuple[weakref.ref[Tensor], weakref.ref[Tensor]]]
+
+
+class Watch(Observer):
+    """Patches `nn.Module.state_dict`, `nn.Module.load_state_dict` and `torch.save`."""
+
+    def __init__(self, recorder: Any) -> None:
+        super().__init__(recorder)
+        self._depth = 0
+        self._kept: list[_Kept] = []
+        self._told = {"state_dict": 0, "load_state_dict": 0, "save": 0, "loaded_weights": 0}
+        self._loaded: list[tuple[weakref.ref[nn.Module], str, dict[str, float]]] = []
+
+    def install(self) -> None:
+        self.replace(nn.Module, "state_dict", self._wrap_state)
+        self.replace(nn.Module, "load_state_dict", self._wrap_load)
+        original = torch.save
+        self.replace(torch, "save", self._wrap_save)
+        for module in list(sys.modules.values()):
+            if getattr(module, "__dict__", {}).get("save") is original:
+                self.replace(module, "save", lambda _: torch.save)
+
+    def _tell(self, kind: str, data: dict[str, Any], where: tuple[str, int] | None = None) -> None:
+        self._told[kind] += 1
+        if self._told[kind] <= MAX_FACTS:
+            self.recorder.fact(kind, subject=str(data.get("root") or ""), data=data, where=where or user_frame())
+
+    # ---- out ----------------------------------------------------------------------------------------------------
+
+    def _wrap_state(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def state_dict(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            if self._depth or self.idle():
+                return original(module, *args, **kwargs)
+            self._depth += 1
+            try:
+                state = original(module, *args, **kwargs)
+            finally:
+                self._depth -= 1
+            self.guard(self._given, module, state)
+            return state
+
+        return state_dict
+
+    def _given(self, module: nn.Module, state: Mapping[str, Any]) -> None:
+        self.recorder.letter("V")
+        live = dict(module.named_parameters(remove_duplicate=False))
+        pairs = []
+        for name, tensor in state.items():
+            parameter = live.get(name)
+            if isinstance(tensor, Tensor) and parameter is not None and len(pairs) < TENSORS:
+                pairs.append((weakref.ref(tensor), weakref.ref(parameter)))
+        if pairs and len(self._kept) < WATCHED:
+            self._kept.append(_Kept(self._name(module), self.recorder.step, user_frame(), pairs))
+
+    def after_step(self, optimizer: torch.optim.Optimizer) -> None:
+        if self._kept and (self.recorder.step % WAIT == 0 or len(self._kept) >= WATCHED):
+            self._look(WAIT)
+
+    def _look(self, wait: int) -> None:
+        """Forget what died; tell what has stayed alive while the weights went on."""
+        remaining = []
+        for kept in self._kept:
+            alive = [(t(), p()) for t, p in kept.pairs if t() is not None and p() is not None]
+            if not alive:
+                continue
+            age = self.recorder.step - kept.step
+            if age < wait:
+                remaining.append(kept)
+                continue
+            shared = [t.data_ptr() == p.data_ptr() for t, p in alive if t is not None and p is not None]
+            data = {"root": kept.root, "aliased": any(shared), "alive_after_steps": age, "n_alive": len(alive)}
+            self._tell("state_dict", data, kept.where)
+        self._kept = remaining
+
+    # ---- in -----------------------------------------------------------------------------------------------------
+
+    def _wrap_load(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def load_state_dict(module: nn.Module, state_dict: Any, *args: Any, **kwargs: Any) -> Any:
+            if self._depth or self.idle():
+                return original(module, state_dict, *args, **kwargs)
+            strict = bool(kwargs.get("strict", args[0] if args else True))
+            aliased = bool(self.recorder.own(_aliases, module, state_dict))
+            self._depth += 1
+            try:
+                result = original(module, state_dict, *args, **kwargs)
+            except Exception as error:
+                self.guard(self._refused, module, state_dict, strict, error)
+                raise
+            finally:
+                self._depth -= 1
+            self.guard(self._took, module, state_dict, strict, result, aliased)
+            return result
+
+        return load_state_dict
+
+    def _took(self, module: nn.Module, state: Mapping[str, Any], strict: bool, result: Any, aliased: bool) -> None:
+        self.recorder.letter("W")
+        missing, unexpected = list(result.missing_keys), list(result.unexpected_keys)
+        data = self._load_data(module, state, strict, missing, unexpected)
+        self._tell("load_state_dict", {**data, "aliased": aliased})
+        self._loaded.append((weakref.ref(module), self._name(module), _prints(module)))
+        del self._loaded[:-4]
+
+    def _refused(self, module: nn.Module, state: Mapping[str, Any], strict: bool, error: Exception) -> None:
+        own = {n for n, _ in module.named_parameters(remove_duplicate=False)} | {n for n, _ in module.named_buffers()}
+        missing, unexpected = sorted(own - set(state)), sorted(set(state) - own)
+        data = self._load_data(module, state, strict, missing, unexpected)
+        self._tell("load_state_dict", {**data, "raised": type(error).__name__})
+
+    def _load_data(
+        self, module: nn.Module, state: Mapping[str, Any], strict: bool, missing: list[str], unexpected: list[str]
+    ) -> dict[str, Any]:
+        own = len(list(module.named_parameters(remove_duplicate=False))) + len(list(module.named_buffers()))
+        return {
+            "root": self._name(module),
+            "strict": strict,
+            "matched": len(state) - len(unexpected),
+            "missing": missing[:MAX_NAMES],
+            "n_missing": len(missing),
+            "unexpected": unexpected[:MAX_NAMES],
+            "n_unexpected": len(unexpected),
+            "n_model": own,
+            "n_given": len(state),
+        }
+
+    def before_root(self, root: int, module: nn.Module, args: tuple[Any, ...], kwargs: Any) -> None:
+        """Are the weights that were loaded still there when the model is first used?"""
+        if not self._loaded:
+            return
+        loaded, self._loaded = self._loaded, []
+        for reference, name, prints in loaded:
+            model = reference()
+            if model is None:
+                continue
+            now = _prints(model)
+            changed = [n for n, value in prints.items() if n not in now or now[n] != value]
+            self._tell("loaded_weights", {"root": name, "n": len(prints), "changed": changed[:MAX_NAMES]})
+
+    # ---- to disk ------------------------------------------------------------------------------------------------
+
+    def _wrap_save(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def save(obj: Any, *args: Any, **kwargs: Any) -> Any:
+            result = original(obj, *args, **kwargs)
+            if not self.idle():
+                self.guard(self._saved, obj)
+            return result
+
+        return save
+
+    def _saved(self, obj: Any) -> None:
+        if self._told["save"] >= MAX_FACTS:
+            return
+        live: dict[int, str] = {}
+        by_name: dict[str, tuple[str, Tensor]] = {}
+        for entry, model in self.recorder.registry.live_models():
+            for name, parameter in model.named_parameters(remove_duplicate=False):
+                live[parameter.data_ptr()] = entry.name
+                by_name.setdefault(name, (entry.name, parameter))
+        tensors = list(_tensors(obj))
+        roots = [live[t.data_ptr()] for _, t in tensors if t.data_ptr() in live]
+        equal: bool | None = True if roots else None
+        if not roots:
+            same = [(n, t, *by_name[n]) for n, t in tensors if n in by_name and by_name[n][1].shape == t.shape]
+            for _, tensor, root, parameter in same[:COMPARED]:
+                roots.append(root)
+                equal = equal is not False and bool(torch.equal(tensor.to(parameter.device), parameter.detach()))
+        root = max(set(roots), key=roots.count) if roots else None
+        self._tell("save", {"n_tensors": len(tensors), "root": root, "equals_live": equal})
+
+    def _name(self, module: nn.Module) -> str:
+        for entry, model in self.recorder.registry.live_models():
+            if model is module:
+                return str(entry.name)
+        return self.recorder.name_of(module) or type(module).__name__
+
+    def finish(self) -> None:
+        self._look(1)
+
+
+def _aliases(module: nn.Module, state: Any) -> bool:
+    """True when a model is given the very tensors that it already has: loading them back changes nothing."""
+    if not isinstance(state, Mapping):
+        return False
+    live = {p.data_ptr() for p in module.parameters() if p.numel()}
+    return any(isinstance(t, Tensor) and t.numel() and t.data_ptr() in live for t in state.values())
+
+
+def _prints(module: nn.Module) -> dict[str, float]:
+    """A number for each parameter that changes when the parameter does, for all practical purposes."""
+    named = [(n, p) for n, p in module.named_parameters() if p.is_floating_point() and not p.is_meta]
+    if not named:
+        return {}
+    with torch.no_grad():
+        sums = torch.stack([p.detach().double().abs().sum().cpu() for _, p in named]).tolist()
+    return dict(zip((n for n, _ in named), sums, strict=True))
+
+
+def _tensors(obj: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str, Tensor]]:
+    """Tensors inside a saved object, each with the name under which it stands."""
+    if isinstance(obj, Tensor):
+        yield name, obj
+    elif isinstance(obj, nn.Module):
+        yield from obj.named_parameters()
+    elif isinstance(obj, Mapping) and depth < 3:
+        for key, value in list(obj.items())[:MAX_SAVED]:
+            yield from _tensors(value, str(key), depth + 1)
+    elif isinstance(obj, (list, tuple)) and depth < 3:
+        for value in obj[:MAX_SAVED]:
+            yield from _tensors(value, name, depth + 1)

@@ -19,10 +19,12 @@ def compare(
     from aitia.commands.screen import console, say_json
     from aitia.commands.show import tell_result
     from aitia.engine.store.reader import open_run, runs_root
-    from aitia.tools.causal import compare_runs
 
     root = runs_root(runs)
-    result = compare_runs(open_run(a, root), open_run(b, root))
+    first, second = open_run(a, root), open_run(b, root)
+    from aitia.tools.causal import compare_runs
+
+    result = compare_runs(first, second)
     if as_json:
         say_json(result.payload())
     else:

@@ -31,8 +31,6 @@ def fix(
     as_json: AsJson = False,
 ) -> None:
     """Propose the repair, write the journal entry and the regression test; change the program only with --apply."""
-    from aitia.agent.diagnosis import answer
-    from aitia.agent.incident import close
     from aitia.commands.screen import console, say_json, working
     from aitia.engine.store.errors import AitiaError
     from aitia.engine.store.reader import open_run, runs_root
@@ -41,6 +39,9 @@ def fix(
     root = project or project_of(opened)
     if not root.is_dir():
         raise AitiaError(f"no folder {root}; --project expects the folder in which the program lives.")
+    from aitia.agent.diagnosis import answer
+    from aitia.agent.incident import close
+
     with working(f"reading {opened.id}"):
         diagnosis = answer(opened, model=model, api_base=api_base)
     with working("writing and testing the repair"):

@@ -30,11 +30,12 @@ def why(
     as_json: AsJson = False,
 ) -> None:
     """Say why a run failed: the cause, where it sits, the measurements that show it, and the repair."""
-    from aitia.agent.diagnosis import answer
     from aitia.commands.screen import console, say_json, working
     from aitia.engine.store.reader import open_run, runs_root
 
     opened = open_run(run, runs_root(runs))
+    from aitia.agent.diagnosis import answer
+
     if show_prompt:
         from aitia.agent.diagnosis import prompt
 

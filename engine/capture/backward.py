@@ -1,0 +1,243 @@
+"""Backward passes: their roots, their time, and gradients of an earlier step that they add to."""
+
+from __future__ import annotations
+
+import functools
+import math
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from aitia.engine.capture import stats
+
+if TYPE_CHECKING:
+    from aitia.engine.capture.recorder import Recorder
+    from aitia.engine.capture.registry import ParameterEntry
+
+
+class Backward:
+    """Wraps `torch.autograd.backward` (which `Tensor.backward` goes through) and `torch.autograd.grad`."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self.scale = 1.0
+        """Factor by which the gradients that flow now are scaled."""
+        self.total = 0
+        self.n_backward = 0
+        """Calls since the last step."""
+        self._used: dict[int, ParameterEntry] = {}
+        """Parameters whose gradient has been used by a step and may still be there."""
+        self._kept: dict[int, Any] = {}
+        """Copies of such gradients, so that what this step adds can be told apart (fully measured steps only)."""
+        self._unclear = False
+        self._no_copies = False
+        self._undo: list[Callable[[], None]] = []
+
+    def install(self) -> None:
+        """Put the wrappers in place."""
+        recorder, original, original_grad = self._recorder, torch.autograd.backward, torch.autograd.grad
+
+        @functools.wraps(original)
+        def backward(*args: Any, **kwargs: Any) -> Any:
+            if recorder.in_backward or recorder.idle():
+                return original(*args, **kwargs)
+            call = recorder.own(self._begin, args, kwargs)
+            recorder.in_backward = True
+            start = time.perf_counter()
+            try:
+                result = original(*args, **kwargs)
+            finally:
+                recorder.in_backward = False
+                took = time.perf_counter() - start
+            if call is not None:
+                recorder.own(self._end, call, took)
+            return result
+
+        @functools.wraps(original_grad)
+        def grad(*args: Any, **kwargs: Any) -> Any:
+            if recorder.in_backward or recorder.idle():
+                return original_grad(*args, **kwargs)
+            recorder.safe(recorder.letter, "A")
+            recorder.in_backward = True
+            try:
+                return original_grad(*args, **kwargs)
+            finally:
+                recorder.in_backward = False
+
+        torch.autograd.backward, torch.autograd.grad = backward, grad
+
+        def undo() -> None:
+            if torch.autograd.backward is backward:
+                torch.autograd.backward = original
+            if torch.autograd.grad is grad:
+                torch.autograd.grad = original_grad
+
+        self._undo.append(undo)
+
+    def uninstall(self) -> None:
+        """Restore."""
+        while self._undo:
+            self._undo.pop()()
+
+    # ---- one call ----------------------------------------------------------------------------------------------
+
+    def _begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Call | None:
+        recorder = self._recorder
+        recorder.forward.stack.clear()
+        given = args[0] if args else kwargs.get("tensors")
+        roots = [given] if isinstance(given, Tensor) else [t for t in given or () if isinstance(t, Tensor)]
+        if not roots:
+            return None
+        recorder.registry.ensure_named()
+        retained = bool(_argument(args, kwargs, 2, "retain_graph") or _argument(args, kwargs, 3, "create_graph"))
+        site = recorder.safe(recorder.site_of, roots[0])
+        scale = recorder.safe(recorder.scale_of, roots[0])
+        call = _Call(roots, -1 if site is None else site, scale or 1.0, retained)
+        self.scale = call.scale
+        recorder.letter("B")
+        recorder.tell("before_backward", roots[0], call.site)
+        self._look_at_used(call)
+        return call
+
+    def _end(self, call: _Call, took: float) -> None:
+        recorder = self._recorder
+        self.total += 1
+        self.n_backward += 1
+        recorder.tally["backward_s"] = recorder.tally.get("backward_s", 0.0) + took
+        carried, unheld = self._what_was_added_to(call)
+        for column, square in (("carried_grad_norm", carried), ("carried_unheld_norm", unheld)):
+            before = recorder.latest.get(column, 0.0)
+            recorder.latest[column] = math.sqrt(float(before) ** 2 + square)
+        row: dict[str, float | int] = {
+            "step": recorder.step + 1,
+            "time": recorder.seconds(),
+            "site": call.site,
+            "retain_graph": float(call.retained),
+            "carried": float(carried > 0),
+        }
+        self._tell_loss(call, row)
+        if self._unclear and not self._no_copies:
+            self._measure_fresh()
+        recorder.tell("after_backward", call.roots[0], call.site)
+        call.roots = []
+        if not recorder.registry.optimizers.stepped:
+            recorder.params.without_steps(self.total)
+
+    def _tell_loss(self, call: _Call, row: dict[str, float | int]) -> None:
+        recorder, scale = self._recorder, call.scale
+        root = call.roots[0]
+        if not stats.readable(root) or root.is_complex():
+            recorder.writer.narrow("backward", row)
+            return
+        value = sum((r.detach().float().mean() for r in call.roots[1:]), root.detach().float().mean())
+
+        def tell(numbers: list[float]) -> None:
+            loss = numbers[0] / scale
+            row["loss"] = loss
+            recorder.tally["loss"] = recorder.tally.get("loss", 0.0) + loss
+            recorder.writer.narrow("backward", row)
+            if not math.isfinite(loss):
+                recorder.pace.alert()
+
+        if root.device.type == "cpu":
+            tell([root.item() if root.numel() == 1 and len(call.roots) == 1 else value.item()])
+        else:
+            recorder.later(value, tell)
+
+    # ---- gradients of an earlier step --------------------------------------------------------------------------
+
+    def stepped(self, entries: list[ParameterEntry]) -> None:
+        """These parameters' gradients have been used by a step (or nobody will)."""
+        for entry in entries:
+            self._used[entry.index] = entry
+        self._kept.clear()
+        self._unclear = self._no_copies = False
+
+    def next_step(self) -> None:
+        """A step row was cut."""
+        self.n_backward = 0
+
+    def _look_at_used(self, call: _Call) -> None:
+        if not self._used:
+            return
+        measuring = self._recorder.pace.measuring
+        for index, entry in list(self._used.items()):
+            tensor = entry.ref()
+            gradient = tensor.grad if tensor is not None else None
+            if gradient is None:
+                del self._used[index]
+                continue
+            square = _square(gradient)
+            if square == 0:
+                del self._used[index]
+                continue
+            call.waiting.append((entry, gradient, gradient._version, square))
+            if measuring and gradient.layout is torch.strided:
+                self._kept[index] = gradient.detach().clone()
+            else:
+                self._no_copies = True
+
+    def _what_was_added_to(self, call: _Call) -> tuple[float, float]:
+        """Squared norms of earlier gradients that this call added to: of held parameters, of those nobody holds."""
+        held = unheld = 0.0
+        anyone = any(e.held for e in self._recorder.registry.parameters)
+        for entry, gradient, version, square in call.waiting:
+            tensor = entry.ref()
+            now = tensor.grad if tensor is not None else None
+            if now is gradient and now._version == version:
+                self._kept.pop(entry.index, None)
+                continue
+            self._used.pop(entry.index, None)
+            if entry.held or not anyone:
+                held += square
+            else:
+                unheld += square
+        call.waiting = []
+        if held + unheld > 0:
+            self._unclear = True
+        return held, unheld
+
+    def _measure_fresh(self) -> None:
+        """Norm of what this step's backward passes added, where earlier gradients were still there."""
+        total = 0.0
+        for entry in self._recorder.registry.parameters:
+            tensor = entry.ref()
+            gradient = tensor.grad if tensor is not None and entry.tied_to is None else None
+            if gradient is None or gradient.layout is not torch.strided or entry.index in self._used:
+                continue
+            kept = self._kept.get(entry.index)
+            total += _square(gradient if kept is None or kept.shape != gradient.shape else gradient.detach() - kept)
+        self._recorder.latest["fresh_grad_norm"] = math.sqrt(total) / self.scale
+
+    @property
+    def unclear(self) -> bool:
+        """Whether earlier gradients were added to since the last step: then the step's gradient is not the fresh one."""
+        return self._unclear
+
+
+class _Call:
+    """One backward call, while it runs."""
+
+    __slots__ = ("retained", "roots", "scale", "site", "waiting")
+
+    def __init__(self, roots: list[Tensor], site: int, scale: float, retained: bool) -> None:
+        self.roots = roots
+        self.site = site
+        self.scale = scale
+        self.retained = retained
+        self.waiting: list[tuple[ParameterEntry, Tensor, int, float]] = []
+
+
+def _argument(args: tuple[Any, ...], kwargs: dict[str, Any], at: int, name: str) -> Any:
+    return args[at] if len(args) > at else kwargs.get(name)
+
+
+def _square(gradient: Tensor) -> float:
+    array = stats.host(gradient)
+    if array is not None:
+        return stats.sum_of_squares(stats.flat(array)) if array.size else 0.0
+    plain = stats.strided(gradient)
+    return float(torch.linalg.vector_norm(plain, dtype=torch.float32)) ** 2 if plain is not None else 0.0

@@ -1,0 +1,63 @@
+"""The governor: which steps are measured fully, so that the recorder stays within its share of the time."""
+
+from __future__ import annotations
+
+import math
+from typing import Final, Literal
+
+BUDGET: Final[dict[str, float]] = {"light": 0.01, "normal": 0.03, "deep": math.inf}
+"""Share of the step's own time that full measurements may take on average."""
+FIRST: Final = 60
+"""Steps from the start that are all measured: most faults show themselves here."""
+ALERT: Final = 8
+"""Steps measured after something unusual."""
+REST: Final = 100
+"""Steps after which the next alert counts: a run that stays unusual must not be measured without end."""
+SMOOTH: Final = 0.2
+"""Weight of the newest cost in the running mean."""
+MAX_EVERY: Final = 1000
+
+
+class Pace:
+    """Decides at the end of a step whether the next one is measured fully."""
+
+    def __init__(self, level: Literal["light", "normal", "deep"]) -> None:
+        self.measuring = True
+        self.every = 1
+        self._budget = BUDGET[level]
+        self._alert = -REST
+        self._full = math.nan
+        self._base = math.nan
+        self._plain = math.nan
+        self._since = 0
+
+    def step(self, number: int, took: float, ours: float) -> None:
+        """A step ended: `took` seconds in all, `ours` of them."""
+        plain = max(took - ours, 1e-6)
+        self._plain = _mean(self._plain, min(plain, 4 * self._plain) if self._plain == self._plain else plain)
+        if self.measuring:
+            self._full = _mean(self._full, ours)
+        else:
+            self._base = _mean(self._base, ours)
+        extra = self._full - (self._base if self._base == self._base else 0.0)
+        if math.isinf(self._budget):
+            self.every = 1
+        else:
+            self.every = min(MAX_EVERY, max(1, math.ceil(extra / (self._budget * self._plain))))
+        self._since = 0 if self.measuring else self._since + 1
+        self._alert -= 1
+        self.measuring = number < FIRST or self._alert > 0 or self._since + 1 >= self.every
+
+    def alert(self) -> None:
+        """Something unusual: look closely for a while."""
+        if self._alert <= -REST:
+            self._alert = ALERT
+            self.measuring = True
+
+    def without_steps(self, forwards: int) -> None:
+        """A program that never steps: measure its first forwards, then those at powers of two."""
+        self.measuring = forwards <= FIRST or forwards & (forwards - 1) == 0
+
+
+def _mean(old: float, new: float) -> float:
+    return new if old != old else old + SMOOTH * (new - old)

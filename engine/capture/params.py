@@ -1,0 +1,326 @@
+"""The `param` and `group` tables: gradients that enter a step, weights that leave it, and how far they moved."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+
+from aitia.engine.capture import stats
+from aitia.engine.capture.coverage import Coverage
+from aitia.engine.store.schema import WIDE
+
+if TYPE_CHECKING:
+    from aitia.engine.capture.optimizers import OptimizerEntry
+    from aitia.engine.capture.recorder import Recorder
+    from aitia.engine.capture.registry import ParameterEntry
+
+ROW: Final = {name: i for i, name in enumerate(WIDE["param"])}
+Pairs = list[tuple["ParameterEntry", Tensor]]
+Matrix = npt.NDArray[np.float32]
+_GRADIENT: Final = (ROW["grad_norm"], ROW["grad_absmax"], ROW["grad_zero_share"], ROW["grad_nonfinite"])
+_WEIGHT: Final = (ROW["weight_norm"], ROW["weight_absmax"], ROW["weight_nonfinite"])
+
+
+class Params:
+    """Global optimizer hooks; the gradient is read before the step (after it when a closure made it inside)."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self.coverage = Coverage(recorder)
+        self._open: list[_Step] = []
+        self._entries: dict[int, tuple[tuple[int, ...], list[ParameterEntry]]] = {}
+        self._handles: list[Any] = []
+        self._rates: dict[tuple[int, int], tuple[float, ...]] = {}
+
+    def install(self) -> None:
+        """Register the hooks."""
+        recorder = self._recorder
+
+        def before(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+            if not recorder.idle():
+                recorder.own(self._before, optimizer, args, kwargs)
+
+        def after(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+            if not recorder.idle():
+                recorder.own(self._after, optimizer)
+
+        self._handles = [register_optimizer_step_pre_hook(before), register_optimizer_step_post_hook(after)]
+
+    def uninstall(self) -> None:
+        """Take the hooks away."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    # ---- around a step -----------------------------------------------------------------------------------------
+
+    def _before(self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        recorder = self._recorder
+        recorder.forward.stack.clear()
+        entry = recorder.registry.optimizer(optimizer)
+        recorder.registry.optimizers.first_step(entry, optimizer)
+        changed = self._membership(entry, optimizer)
+        if changed or entry.n_steps == 0 or recorder.pace.measuring:
+            self.coverage.look(entry.n_steps == 0)
+        closure = callable(kwargs.get("closure")) or any(callable(a) for a in args[1:])
+        step = _Step(entry, self._pairs(entry, optimizer), closure)
+        recorder.tell("before_step", optimizer)
+        if not closure:
+            self._gradients(step, optimizer)
+        if recorder.pace.measuring:
+            step.before = [_copy(t) for _, t in step.pairs]
+        self._open.append(step)
+        step.started = time.perf_counter()
+
+    def _after(self, optimizer: torch.optim.Optimizer) -> None:
+        recorder = self._recorder
+        took = time.perf_counter()
+        while self._open:
+            step = self._open.pop()
+            if step.entry.ref() is optimizer:
+                break
+        else:
+            return
+        recorder.forward.stack.clear()
+        entry = step.entry
+        recorder.tally["optimizer_s"] = recorder.tally.get("optimizer_s", 0.0) + took - step.started
+        recorder.letter(f"S{entry.index}")
+        if step.closure:
+            self._gradients(step, optimizer)
+        if step.before is not None:
+            self._weights(step)
+        entry.n_steps += 1
+        increased = entry.n_steps > recorder.session.step
+        if increased:
+            recorder.session.step = entry.n_steps
+        self._groups(entry, optimizer, recorder.step)
+        recorder.tell("after_step", optimizer)
+        recorder.resolve()
+        self._finish_row(step)
+        recorder.steps.stepped(entry, increased)
+        recorder.backward.stepped([e for e, _ in step.pairs] + [e for e, _ in step.others])
+
+    def _membership(self, entry: OptimizerEntry, optimizer: torch.optim.Optimizer) -> bool:
+        """Who is in which group; True when it is not as it was."""
+        now = tuple([id(p) for group in optimizer.param_groups for p in group["params"]])
+        if now == entry.held:
+            return False
+        registry = self._recorder.registry
+        registry.refresh()
+        for known in registry.parameters:
+            known.held.discard(entry.index)
+        for number, group in enumerate(optimizer.param_groups):
+            for p in group["params"]:
+                parameter = registry.stray(p)
+                parameter.held.add(entry.index)
+                if min(parameter.held) == entry.index:
+                    parameter.group = number
+        entry.held = now
+        self.coverage.describe_all()
+        if entry.n_steps:
+            registry.optimizers.describe(entry)
+        return True
+
+    def _pairs(self, entry: OptimizerEntry, optimizer: torch.optim.Optimizer) -> Pairs:
+        known = self._entries.get(entry.index)
+        if known is None or known[0] != entry.held:
+            registry = self._recorder.registry
+            listed = [registry.stray(p) for group in optimizer.param_groups for p in group["params"]]
+            known = self._entries[entry.index] = (entry.held, listed)
+        tensors = [p for group in optimizer.param_groups for p in group["params"]]
+        return list(zip(known[1], tensors, strict=True))
+
+    def _others(self) -> Pairs:
+        """Parameters in use that no optimizer holds."""
+        found: Pairs = []
+        for entry in self._recorder.registry.parameters:
+            if not entry.held and entry.tied_to is None and not entry.retired:
+                tensor = entry.ref()
+                if tensor is not None:
+                    found.append((entry, tensor))
+        return found
+
+    # ---- measuring ---------------------------------------------------------------------------------------------
+
+    def _gradients(self, step: _Step, optimizer: torch.optim.Optimizer | None) -> None:
+        step.others = self._others()
+        matrix = step.matrix = np.full((len(ROW), len(self._recorder.registry.parameters)), np.nan, np.float32)
+        full = self._recorder.pace.measuring
+        scale = getattr(optimizer, "grad_scale", None)  # fused optimizers unscale inside the step
+        factor = 1.0 / float(scale) if isinstance(scale, Tensor) else 1.0
+        distant: list[tuple[int, Tensor]] = []
+        for at, (entry, tensor) in enumerate(step.pairs + step.others):
+            gradient = tensor.grad
+            if gradient is None:
+                matrix[0, entry.index] = 0.0
+                continue
+            matrix[0, entry.index] = 1.0
+            array = stats.host(gradient)
+            if array is None:
+                distant.append((entry.index, gradient))
+                continue
+            v = stats.flat(array)
+            if full:
+                values = stats.gradient_on_host(v)
+                matrix[_GRADIENT, entry.index] = values
+                matrix[_GRADIENT[:2], entry.index] *= factor
+                norm = values[0] * factor
+            else:
+                square = stats.sum_of_squares(v) if v.size else 0.0
+                norm = (math.sqrt(square) if square >= 0 else square) * factor
+                matrix[1, entry.index] = norm
+                if math.isfinite(norm):
+                    matrix[4, entry.index] = 0.0
+            if at < len(step.pairs):
+                step.square += norm * norm
+                step.any = True
+        if distant:
+            self._distant_gradients(step, distant, factor, full)
+        if optimizer is not None:
+            self._elsewhere(step)
+
+    def _elsewhere(self, step: _Step) -> None:
+        """Of parameters that another optimizer holds only the presence of a gradient is told."""
+        for entry in self._recorder.registry.parameters:
+            if math.isnan(step.matrix[0, entry.index]) and entry.tied_to is None:
+                tensor = entry.ref()
+                if tensor is not None:
+                    step.matrix[0, entry.index] = float(tensor.grad is not None)
+
+    def _distant_gradients(self, step: _Step, found: list[tuple[int, Tensor]], factor: float, full: bool) -> None:
+        held = {e.index for e, _ in step.pairs}
+        if full:
+            for index, gradient in found:
+                values = stats.describe_gradient(gradient)
+                if isinstance(values, Tensor):
+                    self._recorder.later(values, _putter(step, index, factor, index in held))
+            return
+        plain = [(i, p) for i, g in found if (p := stats.strided(g)) is not None]
+        norms = torch._foreach_norm([p for _, p in plain], 2, dtype=torch.float32)
+
+        def put(numbers: list[float]) -> None:
+            for (index, _), value in zip(plain, numbers, strict=True):
+                norm = value * factor
+                step.matrix[1, index] = norm
+                if math.isfinite(norm):
+                    step.matrix[4, index] = 0.0
+                if index in held:
+                    step.square += norm * norm
+                    step.any = True
+
+        self._recorder.later(torch.stack(norms), put)
+
+    def _weights(self, step: _Step) -> None:
+        for (entry, tensor), before in zip(step.pairs, step.before or (), strict=False):
+            array = stats.host(tensor)
+            if array is None:
+                self._distant_weight(step, entry.index, tensor, before)
+                continue
+            v = stats.flat(array)
+            norm, top, _, bad = stats.gradient_on_host(v)
+            step.matrix[_WEIGHT, entry.index] = (norm, top, bad)
+            if before is None or before.shape != array.shape:
+                continue
+            moved = v - before.reshape(-1)
+            step.took(entry.index, stats.norm(moved), np.count_nonzero(moved) / max(1, v.size), norm)
+
+    def _distant_weight(self, step: _Step, index: int, tensor: Tensor, before: Any) -> None:
+        now = stats.strided(tensor)
+        if now is None:
+            return
+        with torch.no_grad():
+            now = now.float()
+            parts = [torch.linalg.vector_norm(now), torch.linalg.vector_norm(now, math.inf), (~now.isfinite()).sum()]
+            if isinstance(before, Tensor) and before.shape == now.shape:
+                moved = now - before.float()
+                parts += [torch.linalg.vector_norm(moved), (moved != 0).float().mean()]
+            packed = torch.stack([p.to(torch.float32) for p in parts])
+
+        def put(numbers: list[float]) -> None:
+            step.matrix[_WEIGHT, index] = numbers[:3]
+            if len(numbers) > 3:
+                step.took(index, numbers[3], numbers[4], numbers[0])
+
+        self._recorder.later(packed, put)
+
+    def _finish_row(self, step: _Step) -> None:
+        recorder = self._recorder
+        recorder.writer.wide("param", recorder.step, step.matrix)
+        if step.any:
+            recorder.steps.gradient(math.sqrt(step.square) if step.square >= 0 else math.nan)
+        if step.weights > 0:
+            recorder.steps.moved(step.updates, step.weights)
+
+    def _groups(self, entry: OptimizerEntry, optimizer: torch.optim.Optimizer, number: int) -> None:
+        for at, group in enumerate(optimizer.param_groups):
+            rate = float(group.get("lr", math.nan))
+            momentum = group.get("momentum", (group.get("betas") or (math.nan,))[0])
+            row = {"step": number, "optimizer": entry.index, "group": at, "lr": rate}
+            row["weight_decay"] = float(group.get("weight_decay", math.nan))
+            row["momentum"] = float(momentum)
+            self._recorder.writer.narrow("group", row)
+            self._recorder.steps.rate(rate)
+
+    def without_steps(self, backwards: int) -> None:
+        """A program that never steps an optimizer: gradients after the 2nd, 4th, 8th … backward."""
+        if backwards < 2 or backwards & (backwards - 1):
+            return
+        registry = self._recorder.registry
+        registry.refresh()
+        pairs: Pairs = [(e, t) for e in registry.parameters if e.tied_to is None and (t := e.ref()) is not None]
+        step = _Step(None, pairs, False)
+        self._gradients(step, None)
+        self._recorder.resolve()
+        if pairs:
+            self._recorder.writer.wide("param", 0, step.matrix)
+        self._recorder.steps.flush_layers()
+
+
+class _Step:
+    """One optimizer step while it is measured."""
+
+    def __init__(self, entry: Any, pairs: Pairs, closure: bool) -> None:
+        self.entry: OptimizerEntry = entry
+        self.pairs = pairs
+        self.others: Pairs = []
+        self.closure = closure
+        self.before: list[Any] | None = None
+        self.matrix: Matrix = np.empty((len(ROW), 0), np.float32)
+        self.square = 0.0
+        self.any = False
+        self.updates = 0.0
+        self.weights = 0.0
+        self.started = 0.0
+
+    def took(self, index: int, update: float, share: float, weight: float) -> None:
+        """A parameter moved by `update`."""
+        self.matrix[ROW["update_norm"], index] = update
+        self.matrix[ROW["update_share"], index] = share
+        self.updates += update * update
+        self.weights += weight * weight
+
+
+def _putter(step: _Step, index: int, factor: float, held: bool) -> Callable[[list[float]], None]:
+    def put(numbers: list[float]) -> None:
+        step.matrix[_GRADIENT, index] = [numbers[0] * factor, numbers[1] * factor, *numbers[2:]]
+        if held:
+            step.square += (numbers[0] * factor) ** 2
+            step.any = True
+
+    return put
+
+
+def _copy(tensor: Tensor) -> Any:
+    array = stats.host(tensor)
+    if array is not None:
+        return array.copy()
+    plain = stats.strided(tensor)
+    return plain.clone() if plain is not None else None

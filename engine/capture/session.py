@@ -1,0 +1,94 @@
+"""One recording before torch is there: the pen, the clock, the step counter. Imports no torch."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from aitia.engine.capture.frames import user_frame
+from aitia.engine.records import Failure, RunInfo, RunStatus
+from aitia.engine.store.writer import RunWriter, new_run_id
+
+Level = Literal["light", "normal", "deep"]
+
+
+def aitia_version() -> str:
+    """Version of this package."""
+    import aitia
+
+    return aitia.__version__
+
+
+class Session:
+    """The recording of one process: where facts go, and what time it is."""
+
+    def __init__(self, root: Path, name: str, command: tuple[str, ...], script: str | None, level: Level) -> None:
+        root = root.absolute()  # the program may change its directory
+        root.mkdir(parents=True, exist_ok=True)
+        self.created = time.time()
+        self.started = time.perf_counter()
+        self.step = 0
+        """Finished optimizer steps."""
+        self.level: Level = level
+        self.pid = os.getpid()
+        run_id = new_run_id(root, name, self.created)
+        info = RunInfo(
+            id=run_id,
+            command=command,
+            cwd=os.getcwd(),
+            created=self.created,
+            pid=self.pid,
+            rank=int(os.environ.get("RANK", "0") or 0),
+            world_size=int(os.environ.get("WORLD_SIZE", "1") or 1),
+            versions={"python": platform.python_version(), "aitia": aitia_version()},
+            script=script,
+            level=level,
+        )
+        self.path = root / run_id
+        self.writer = RunWriter(self.path, info)
+        self.closed = False
+
+    def seconds(self) -> float:
+        """Seconds since the run began."""
+        return time.perf_counter() - self.started
+
+    def fact(
+        self,
+        kind: str,
+        subject: str = "",
+        data: Mapping[str, Any] | None = None,
+        where: tuple[str, int] | None = None,
+    ) -> int:
+        """Keep a fact of the step that is about to end; `where` defaults to the user's line that is running."""
+        file, line = where or user_frame() or (None, None)
+        return self.writer.fact(kind, self.step + 1, self.seconds(), subject, data, file, line)
+
+    def versions(self, **more: str) -> None:
+        """Add to the versions of the run."""
+        self.writer.update(versions={**self.writer.info.versions, **more})
+
+    def close(self, status: RunStatus, exit_code: int | None, failure: Failure | None = None) -> None:
+        """Write the end of the run and put the pen down."""
+        if self.closed or os.getpid() != self.pid:
+            return
+        self.closed = True
+        self.writer.update(status=status, exit_code=exit_code, failure=failure, ended=time.time())
+        self.writer.flush()
+        self.writer.close()
+
+
+def switched_off() -> bool:
+    """AITIA=0 in the environment: nothing is recorded."""
+    return os.environ.get("AITIA", "").strip().lower() in {"0", "off", "false", "no"}
+
+
+def recording_name(argv: list[str]) -> str:
+    """Last part of a run's id: the script's or module's name."""
+    if argv[:1] == ["-m"]:
+        return argv[1] if len(argv) > 1 else "module"
+    return Path(argv[0]).stem if argv else Path(sys.argv[0]).stem or "run"

@@ -114,7 +114,8 @@ def _losses(run: Run) -> Series:
     if len(roots):
         return roots
     table = run.table("loss")
-    return table["value"][table["grad"] == 1]
+    values: Series = table["value"][table["grad"] == 1]
+    return values
 
 
 def _accuracy(run: Run) -> Series:

@@ -52,7 +52,11 @@ def evaluate(
     """
     programs = [load(name, split) for name in names] or load_all(split)
     plan = [(p, v, s, job_for(p, v, s, CACHE)) for p in programs for v in variants(p) for s in range(seeds)]
-    say = (lambda text: None) if quiet else (lambda text: print(text, file=sys.stderr, flush=True))
+
+    def say(text: str) -> None:
+        if not quiet:
+            print(text, file=sys.stderr, flush=True)
+
     done: dict[str, Recording] = {}
     missing: list[Job] = []
     for *_, job in plan:

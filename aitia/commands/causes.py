@@ -9,7 +9,7 @@ import typer
 from aitia.commands.options import AsJson
 
 if TYPE_CHECKING:
-    from aitia.engine.causes import Cause
+    from aitia.engine.causes.base import Cause
 
 
 def causes(

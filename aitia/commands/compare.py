@@ -22,7 +22,7 @@ def compare(
 
     root = runs_root(runs)
     first, second = open_run(a, root), open_run(b, root)
-    from aitia.tools.causal import compare_runs
+    from aitia.tools.compare import compare_runs
 
     result = compare_runs(first, second)
     if as_json:

@@ -34,6 +34,9 @@ def serve(
     port: Annotated[
         int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0 picks a free one.")
     ] = 8765,
+    allow_remote: Annotated[
+        bool, typer.Option("--allow-remote", help="Accept a HOST that other machines can reach.")
+    ] = False,
     toolset: Toolsets = None,
     runs: Runs = None,
     as_json: AsJson = False,
@@ -42,4 +45,4 @@ def serve(
     from aitia.engine.store.reader import runs_root
     from aitia.tools.server import serve_http
 
-    serve_http(runs_root(runs), host, port, toolset or [])
+    serve_http(runs_root(runs), host, port, toolset or [], allow_remote=allow_remote)

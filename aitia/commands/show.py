@@ -29,6 +29,15 @@ class Aspect(StrEnum):
     ERRORS = "errors"
 
 
+COLUMNS = {
+    "layers": (
+        "layer", "cls", "health", "since_step", "out_std", "zero_share", "dead_share", "saturated_share",
+        "grad_out_norm",
+    ),
+    "parameters": ("parameter", "shape", "health", "since_step", "grad_norm", "weight_norm", "update_ratio"),
+}  # fmt: skip
+"""What a screen has room for; all of it comes with --json."""
+MAX_COLUMNS = 7
 MAX_CELL = 60
 """A table cell longer than this makes the other columns unreadable."""
 
@@ -156,16 +165,17 @@ def tell_result(screen: Console, result: ToolResult) -> None:
 
 
 def _table(title: str, rows: list[BaseModel]) -> Any:
-    """Rows of one model as a table; columns without a single value are left out."""
+    """Rows of one model as a table: the columns that fit a screen, without those that hold no value."""
     from rich.table import Table
     from rich.text import Text
 
     from aitia.commands.screen import clean
 
-    fields = [f for f in type(rows[0]).model_fields if any(getattr(r, f, None) not in (None, "", (), {}) for r in rows)]
+    fields = COLUMNS.get(title) or tuple(type(rows[0]).model_fields)[:MAX_COLUMNS]
+    fields = tuple(f for f in fields if any(getattr(r, f, None) not in (None, "", (), {}) for r in rows))
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    for field in fields:
-        table.add_column(_words(field), overflow="fold")
+    for number, field in enumerate(fields):
+        table.add_column(_words(field), overflow="fold", no_wrap=number == 0 or field == "health")
     for row in rows:
         table.add_row(*(Text(clean(_cell(getattr(row, f, None)), MAX_CELL)) for f in fields))
     return table

@@ -13,7 +13,7 @@ from aitia.engine.store.reader import Run
 BACKUP_SUFFIX = ".before-aitia"
 
 
-class FileChanged(AitiaError):
+class FileChangedError(AitiaError):
     """The user's file is not what it was when the run was recorded."""
 
 
@@ -58,12 +58,14 @@ def apply(run: Run, files: dict[str, str], root: Path) -> list[Path]:
     for name, path in places.items():
         now = path.read_bytes() if path.is_file() else b""
         if now != (run.path / "source" / name).read_bytes():
-            raise FileChanged(
-                f"{path} has changed since run {run.id}: nothing was written. Record it again, or apply the diff by hand."
+            raise FileChangedError(
+                f"{path} has changed since run {run.id}: nothing was written. "
+                "Record the run again, or apply the diff by hand."
             )
     for name, path in places.items():
         path.with_name(path.name + BACKUP_SUFFIX).write_bytes(path.read_bytes())
-        path.write_bytes(files[name].encode())
+        crlf = b"\r\n" in path.read_bytes()  # texts are read with plain line ends
+        path.write_bytes((files[name].replace("\n", "\r\n") if crlf else files[name]).encode())
     return list(places.values())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from aitia.agent.repairs import config, crash, graph, loop, loss, numerics, optimizer, state
+from aitia.agent.repairs import config, crash, data, graph, loop, loss, numerics, optimizer, state
 from aitia.agent.repairs.accused import Accused, Patch
 
 Repair = Callable[[Accused], Patch | None]
@@ -15,7 +15,11 @@ REPAIRS: Final[dict[str, Repair]] = {
     "artifact.best_state_aliased": state.best_state_aliased,
     "artifact.load_skips_keys": state.load_skips_keys,
     "data.index_out_of_range": crash.index_out_of_range,
+    "data.label_misaligned": data.label_misaligned,
+    "data.label_shift_error": data.label_shift_error,
+    "data.nan_or_inf_input": data.nan_or_inf_input,
     "data.order_not_shuffled": state.order_not_shuffled,
+    "data.unscaled_input": data.unscaled_input,
     "dtype.mismatch": crash.dtype_mismatch,
     "eval.early_stop_wrong_direction": state.early_stop_wrong_direction,
     "eval.functional_dropout_always_on": state.functional_dropout_always_on,
@@ -31,6 +35,7 @@ REPAIRS: Final[dict[str, Repair]] = {
     "graph.target_not_detached": graph.target_not_detached,
     "init.symmetric": graph.symmetric,
     "init.uninitialized_memory": graph.uninitialized_memory,
+    "init.wrong_scale": data.wrong_scale,
     "loop.accumulation_not_normalized": loop.accumulation_not_normalized,
     "loop.clip_before_backward": loop.clip_before_backward,
     "loop.eval_mode_left_on": loop.eval_mode_left_on,
@@ -39,17 +44,26 @@ REPAIRS: Final[dict[str, Repair]] = {
     "loop.zero_grad_after_backward": loop.zero_grad_after_backward,
     "loss.clipped_loss": loss.clipped_loss,
     "loss.double_softmax": loss.double_softmax,
+    "loss.ignore_index_hits_real_class": data.ignore_index_hits_real_class,
+    "loss.kl_argument_order": data.kl_argument_order,
     "loss.missing_log": loss.missing_log,
+    "loss.padding_counted": data.padding_counted,
     "loss.reduction_scale": loss.reduction_scale,
     "loss.shape_broadcast": loss.shape_broadcast,
     "loss.sign_flipped": lambda accused: loss.sign_flipped(accused) or optimizer.maximize(accused),
+    "model.dead_units": data.dead_units,
+    "model.missing_nonlinearity": data.missing_nonlinearity,
     "model.output_activation_range": graph.output_activation_range,
+    "model.saturated_units": data.saturated,
     "model.submodule_not_registered": graph.submodule_not_registered,
+    "model.wrong_state_used": data.wrong_state_used,
     "numerics.divide_by_zero_scale": numerics.divide_by_zero_scale,
     "numerics.exp_overflow": numerics.exp_overflow,
     "numerics.exploding_gradient": config.exploding_gradient,
     "numerics.log_zero": numerics.log_zero,
+    "numerics.masked_branch_nan": data.masked_branch_nan,
     "numerics.sqrt_at_zero_backward": numerics.sqrt_at_zero_backward,
+    "numerics.vanishing_gradient": data.saturated,
     "optimizer.eps_underflow": config.eps_underflow,
     "optimizer.frozen_by_mistake": optimizer.frozen_by_mistake,
     "optimizer.lr_too_high": config.lr_too_high,

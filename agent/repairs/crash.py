@@ -131,15 +131,15 @@ def _width(call: cst.Call) -> cst.BaseExpression | None:
 
 
 def _names(source: Source, call: cst.Call, path: str) -> bool:
-    """Whether this construction makes the module of that path: `self.fc = …` for `fc`, the third element for `net.2`."""
+    """Whether this makes the module of that path: `self.fc = …` for `fc`, the third element for `net.2`."""
     parts = path.split(".")
     if any(last_name(t) == parts[-1] for t in targets(source, call)) and not parts[-1].isdigit():
         return True
     around = source.parent(call)
     sequence = source.parent(around) if isinstance(around, cst.Arg) else None
-    return (
-        isinstance(sequence, cst.Call) and parts[-1].isdigit() and list(sequence.args).index(around) == int(parts[-1])
-    )  # type: ignore[arg-type]
+    if not isinstance(sequence, cst.Call) or not isinstance(around, cst.Arg) or not parts[-1].isdigit():
+        return False
+    return list(sequence.args).index(around) == int(parts[-1])
 
 
 def _at(accused: Accused, source: Source, node: cst.CSTNode) -> bool:

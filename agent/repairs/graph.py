@@ -114,7 +114,7 @@ def inplace_modification(accused: Accused) -> Patch | None:
                 "sigmoid_",
                 "tanh_",
             }:
-                start, end = source.span(call.func)
+                _, end = source.span(call.func)
                 edits.cut(end - 1, end)
         patch = accused.patch("make a new tensor instead of changing one that backward still needs", edits)
         if patch is not None:

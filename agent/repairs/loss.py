@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import libcst as cst
 
 from aitia.agent.repairs.accused import Accused, Edits, Patch, Source, keyword, last_name, positional, receiver, targets
 from aitia.agent.repairs.source import number
 
 CRITERIA = frozenset({"criterion", "loss_fn", "loss_func", "loss_function", "lossfn", "objective"})
+MAXIMIZED = re.compile(r"log_prob|likelihood|elbo|reward|return|score", re.IGNORECASE)
 FUNCTIONS = {"cross_entropy", "nll_loss", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy",
              "binary_cross_entropy_with_logits", "kl_div"}  # fmt: skip
 
@@ -30,7 +33,7 @@ def missing_log(accused: Accused) -> Patch | None:
         if call is None:
             continue
         edits = Edits(source)
-        start, end = source.span(call.func)
+        _, end = source.span(call.func)
         old = last_name(call.func)
         edits.cut(end - len(old), end, {"softmax": "log_softmax", "Softmax": "LogSoftmax"}[old])
         return accused.patch("take the logarithm: log_softmax instead of softmax", edits)
@@ -68,6 +71,9 @@ def sign_flipped(accused: Accused) -> Patch | None:
         direct = [u for u in minus if _feeds(source, u, rooted) and _is_loss(accused, source, u.expression)]
         node = accused.pick(direct or [u for u in minus if source.line(u) in accused.lines(source)], source)
         if node is None:
+            patch = _missing_minus(accused, source, rooted)
+            if patch is not None:
+                return patch
             continue
         edits = Edits(source)
         start, _ = source.span(node)
@@ -151,14 +157,9 @@ def _without_activation(accused: Accused, source: Source, function: str, layer: 
             edits.replace(call, source.atom(inner))
             return edits
     if len(last) == 1:
-        element = last[0]
-        call = element if isinstance(element, cst.Arg) else None
-        sequence = source.parent(element)
-        if call is not None and isinstance(sequence, cst.Call):
-            before = sequence.args[sequence.args.index(call) - 1]
-            _, start = source.span(before.value)
-            _, end = source.span(element.value)
-            edits.cut(start, end)
+        sequence = source.parent(last[0])
+        if isinstance(sequence, cst.Call):
+            edits.cut(source.span(sequence.args[-2].value)[1], source.span(last[0].value)[1])
             return edits
     return None
 
@@ -207,6 +208,20 @@ def _feeds(source: Source, node: cst.CSTNode, roots: set[str]) -> bool:
     if isinstance(statement, cst.SimpleStatementLine) and any(isinstance(s, cst.Return) for s in statement.body):
         return True
     return bool({source.code(t) for t in targets(source, node)} & roots)
+
+
+def _missing_minus(accused: Accused, source: Source, roots: set[str]) -> Patch | None:
+    """Put the minus in front of a likelihood that is to be maximized."""
+    assigned = [a for a in source.nodes(cst.Assign) if source.code(a.targets[0].target) in roots]
+    assigned = [
+        a for a in assigned if MAXIMIZED.search(source.code(a.value)) and not source.code(a.value).startswith("-")
+    ]
+    assign = accused.pick(assigned, source)
+    if assign is None:
+        return None
+    edits = Edits(source)
+    edits.replace(assign.value, f"-{source.atom(assign.value)}")
+    return accused.patch("minimize the negative of what is to be maximized", edits)
 
 
 def _is_loss(accused: Accused, source: Source, node: cst.BaseExpression) -> bool:

@@ -141,7 +141,7 @@ def _models_in(source: Source, built: cst.Call) -> set[str]:
 
 
 def _last_change(accused: Accused, source: Source, after: list[Statement], models: set[str]) -> Statement | None:
-    """The last of these statements that changes a model: the accused or recorded one, else an assignment to its parts."""
+    """The last statement that changes a model: the accused or recorded one, else an assignment to its parts."""
     recorded = {f.line for f in accused.run.facts("parameter_replaced") if f.file == source.name}
     recorded |= accused.lines(source)
     found = None
@@ -175,6 +175,9 @@ def _root(accused: Accused, source: Source, built: cst.Call) -> tuple[str | None
     if first is None:
         return None, False
     calls = source.calls("parameters", "named_parameters", within=first.value)
+    if not calls and isinstance(first.value, cst.Name):
+        made = [a for a in source.nodes(cst.Assign) if source.code(a.targets[0].target) == first.value.value]
+        calls = [c for a in made for c in source.calls("parameters", "named_parameters", within=a)]
     texts = [source.code(r) for c in calls if (r := receiver(c)) is not None]
     if not texts:
         return None, False
@@ -189,11 +192,10 @@ def _root(accused: Accused, source: Source, built: cst.Call) -> tuple[str | None
     return text, False
 
 
-def _groups(accused: Accused, root: str, missing: list[str]) -> list[str]:
+def _groups(accused: Accused, model: str, missing: list[str]) -> list[str]:
     """`model.fc.parameters()` for a layer that is missing whole, `[model.fc.bias]` for a single parameter."""
-    prefix = (
-        {f"{layer.root}." for layer in accused.run.layers} if len({x.root for x in accused.run.layers}) > 1 else set()
-    )
+    roots = {layer.root for layer in accused.run.layers}
+    prefix = {f"{root}." for root in roots} if len(roots) > 1 else set()
     found: list[str] = []
     covered: set[str] = set()
     for name in missing:
@@ -203,9 +205,9 @@ def _groups(accused: Accused, root: str, missing: list[str]) -> list[str]:
         if owner is not None and owner.parameters and set(owner.parameters) <= set(missing):
             if owner.name not in covered:
                 covered.add(owner.name)
-                found.append(f"{_path(root, short.rpartition('.')[0])}{WHOLE}")
+                found.append(f"{_path(model, short.rpartition('.')[0])}{WHOLE}")
         else:
-            found.append(f"[{_path(root, short)}]")
+            found.append(f"[{_path(model, short)}]")
     return found
 
 

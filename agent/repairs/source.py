@@ -1,7 +1,7 @@
 """One of the user's files, parsed: finds statements and calls, and edits the text around them.
 
-libcst tells where things are; the edit itself replaces characters, so that everything that is not wrong stays as it was,
-to the last space.
+libcst tells where things are; the edit itself replaces characters, so that everything that is not wrong stays as it
+was, to the last space.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import ast
 import re
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import pairwise
 from typing import TypeVar
 
 import libcst as cst
@@ -177,7 +178,7 @@ class Edits:
         """The edited text; None where nothing changed, edits overlap, or the result does not parse."""
         text = self.source.text
         edits = sorted(self._edits, key=lambda e: (e[0], e[1]))
-        for (_, end, _), (start, _, _) in zip(edits, edits[1:], strict=False):
+        for (_, end, _), (start, _, _) in pairwise(edits):
             if start < end:
                 return None
         for start, end, new in reversed(edits):

@@ -189,17 +189,13 @@ def _carries(source: Source, node: cst.CSTNode, roots: set[str]) -> bool:
 
 
 def _without_gradients(source: Source) -> list[cst.With | cst.FunctionDef]:
-    """Blocks and functions that run under no_grad or inference_mode, the outermost of each nest."""
-    found: list[cst.With | cst.FunctionDef] = []
-    for node in source.nodes(cst.With):
-        if any(
-            last_name(c.func) in {"no_grad", "inference_mode"} for i in node.items for c in source.nodes(cst.Call, i)
-        ):
-            found.append(node)
-    for function in source.nodes(cst.FunctionDef):
-        if any(word in source.code(d) for d in function.decorators for word in ("no_grad", "inference_mode")):
-            found.append(function)
-    return found
+    """Blocks and functions that run under no_grad or inference_mode."""
+    names = ("no_grad", "inference_mode")
+    regions = [w for w in source.nodes(cst.With) if any(source.calls(*names, within=i) for i in w.items)]
+    functions = [
+        f for f in source.nodes(cst.FunctionDef) if any(n in source.code(d) for d in f.decorators for n in names)
+    ]
+    return [*regions, *functions]
 
 
 def _first_statement(function: cst.FunctionDef) -> Statement | None:

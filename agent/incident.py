@@ -1,0 +1,177 @@
+"""From an answer to what stays behind: the repair, its proof, the regression test and the journal entry."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from aitia.agent import regression
+from aitia.agent.fix import advice, apply, patch_for, unified
+from aitia.agent.invariants import Invariant, by_diagnosis, invariant
+from aitia.agent.proof import Proof, prove
+from aitia.agent.repairs import Patch
+from aitia.engine.records import CausalHypothesis, Diagnosis, Fix, Record, Verification
+from aitia.engine.store.reader import Run
+from aitia.journal.entries import Outcome, write
+
+MAX_TRIED = 2
+"""Hypotheses that are repaired and proved before the first answer stands; each costs two runs of the program."""
+WORTH_TRYING = 0.2
+"""Below this confidence a repair that happens to help would prove little."""
+NO_CODEMOD = "no mechanical repair fits this cause, so there is nothing to run the test against"
+NO_PYTEST = "pytest is not installed (pip install pytest)"
+NOT_RUN = "proving was not asked for"
+
+
+class Incident(Record):
+    """What `aitia fix` leaves behind."""
+
+    cause: str | None = None
+    hypothesis: str | None = None
+    """Id of the hypothesis that was repaired."""
+    fix: Fix
+    verification: Verification = Verification()
+    journal: Path | None = None
+    """The journal entry that was written."""
+    test: Path | None = None
+    """The regression test that was written."""
+    test_status: Literal["proved", "unproved", "none"] = "none"
+    test_reason: str = ""
+    """Why the test is proved, or why it is not."""
+    applied: tuple[Path, ...] = ()
+    """Files of the program that were changed (with --apply); each has a backup beside it."""
+    refuted: tuple[str, ...] = ()
+    """Repairs that were tried and did not hold."""
+    seconds: float = 0.0
+    """Time the proof took."""
+
+    @property
+    def statuses(self) -> dict[str, str]:
+        """Each thing that was left behind, and in what state."""
+        return {
+            "fix": "applied" if self.applied else ("proposed" if self.fix.diff else "advice"),
+            "test": f"{self.test_status}: {self.test_reason}" if self.test else "none",
+            "journal": str(self.journal) if self.journal else "none",
+        }
+
+
+def close(run: Run, diagnosis: Diagnosis, root: Path, apply: bool = False, *, proving: bool = True) -> Incident:
+    """Repair the accused cause, prove it, and write the test and the journal entry under `root`.
+
+    The program itself is changed only with `apply`. A healthy or undecided run leaves nothing behind. Raises
+    `FileChangedError` where `apply` finds a file that is not what was recorded.
+    """
+    if not diagnosis.hypotheses:
+        return Incident(fix=Fix(summary="nothing to fix: no cause is accused"))
+    attempts = list(_attempts(run, diagnosis, root, proving))
+    best = next((a for a in attempts if a.proof.status == "proved"), attempts[0])
+    refuted = tuple(a.refuted for a in attempts if a is not best and a.refuted)
+    fix = best.fix(run)
+    applied = tuple(_applied(run, best.patch, root)) if apply and best.patch is not None else ()
+    text = regression.compose(run, best.hypothesis, best.check, best.status)
+    test = regression.write(root, run, best.hypothesis, text)
+    verification = _verification(best)
+    hypothesis = best.hypothesis.model_copy(update={
+        "fix": fix, "verification": verification,
+        "rung": "intervention" if verification.status == "proved" else best.hypothesis.rung,
+    })  # fmt: skip
+    outcome = Outcome(
+        fix=fix, status="applied" if applied else (best.proof.status if best.patch is not None else "no fix"),
+        resolution=_resolution(best, applied), test=test.relative_to(root).as_posix(), refuted=refuted,
+    )  # fmt: skip
+    journal = write(root, run, diagnosis, hypothesis, outcome)
+    return Incident(
+        cause=hypothesis.cause, hypothesis=hypothesis.id, fix=fix, verification=verification, journal=journal,
+        test=test, test_status=best.proof.status, test_reason=best.proof.reason, applied=applied, refuted=refuted,
+        seconds=round(sum(a.proof.seconds for a in attempts), 1),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """One hypothesis with its repair and the test that was run on it."""
+
+    hypothesis: CausalHypothesis
+    patch: Patch | None
+    check: Invariant
+    proof: Proof
+
+    def fix(self, run: Run) -> Fix:
+        if self.patch is None:
+            return Fix(summary=advice(self.hypothesis), kind="none")
+        diff = unified(run.sources, self.patch.files)
+        return Fix(summary=self.patch.summary, kind=self.patch.kind, diff=diff)
+
+    @property
+    def status(self) -> str:
+        return f"{self.proof.status} ({self.proof.reason})"
+
+    @property
+    def refuted(self) -> str:
+        """In words, where a repair was tried and did not hold."""
+        if self.patch is None or self.proof.status == "proved":
+            return ""
+        return f"`{self.hypothesis.cause}`: {self.patch.summary} was tried, but {self.proof.reason}"
+
+
+def _attempts(run: Run, diagnosis: Diagnosis, root: Path, proving: bool) -> Iterator[_Attempt]:
+    """Hypotheses in order, each with its proof, until one is proved."""
+    tried = 0
+    for number, hypothesis in enumerate(diagnosis.hypotheses):
+        if number and (hypothesis.confidence < WORTH_TRYING or tried >= MAX_TRIED):
+            return
+        patch = patch_for(run, hypothesis)
+        if number and patch is None:
+            continue
+        check, proof = _prove(run, hypothesis, patch, root, proving)
+        tried += patch is not None
+        yield _Attempt(hypothesis=hypothesis, patch=patch, check=check, proof=proof)
+        if proof.status == "proved":
+            return
+
+
+def _prove(
+    run: Run, hypothesis: CausalHypothesis, patch: Patch | None, root: Path, proving: bool
+) -> tuple[Invariant, Proof]:
+    check = invariant(run, hypothesis)
+    for reason, applies in ((NOT_RUN, not proving), (NO_CODEMOD, patch is None), (NO_PYTEST, not _has_pytest())):
+        if applies:
+            return check, Proof(status="unproved", reason=reason)
+    files = patch.files if patch is not None else {}
+    proof = prove(regression.compose(run, hypothesis, check), root, run.sources, files)
+    fallback = by_diagnosis(hypothesis.cause)
+    if proof.before is None and check != fallback:  # the number did not show the fault: let the diagnosis judge
+        second = prove(regression.compose(run, hypothesis, fallback), root, run.sources, files)
+        second = second.model_copy(update={"seconds": proof.seconds + second.seconds})
+        if second.status == "proved":
+            return fallback, second
+    return check, proof
+
+
+def _verification(attempt: _Attempt) -> Verification:
+    if attempt.patch is None or not attempt.proof.seconds:
+        return Verification()
+    method = "the program as it was and the repaired copy, run again under the recorder"
+    status: Literal["proved", "inconclusive"] = "proved" if attempt.proof.status == "proved" else "inconclusive"
+    details = {"before": attempt.proof.before, "reason": attempt.proof.reason, "seconds": attempt.proof.seconds}
+    return Verification(status=status, method=method, details=details)
+
+
+def _resolution(attempt: _Attempt, applied: tuple[Path, ...]) -> str:
+    if attempt.patch is None:
+        return f"Open: the repair is to be made by hand. The test is unproved: {attempt.proof.reason}."
+    made = f"Applied to {', '.join(p.name for p in applied)}." if applied else "Proposed, not applied."
+    before = f" Before: {attempt.proof.before}." if attempt.proof.before else ""
+    verdict = "Proved" if attempt.proof.status == "proved" else "Not proved"
+    return f"{made} {verdict}: {attempt.proof.reason}.{before}"
+
+
+def _applied(run: Run, patch: Patch, root: Path) -> list[Path]:
+    return apply(run, patch.files, root)
+
+
+def _has_pytest() -> bool:
+    return importlib.util.find_spec("pytest") is not None

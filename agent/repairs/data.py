@@ -1,0 +1,267 @@
+"""Repairs of the data on its way to the loss, and of how layers take it up."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+import libcst as cst
+
+from aitia.agent.repairs.accused import Accused, Edits, Patch, Source, keyword, last_name, only, positional, targets
+
+PAD = re.compile(r"^(PAD|PAD_ID|PAD_IDX|PAD_TOKEN_ID|pad|pad_id|pad_idx|pad_index|pad_token_id|padding_idx)$")
+SHIFTS = re.compile(r"\[(:|\.\.\.), ?(:-1|1:)\]$|\[(:-1|1:)\]$")
+BOUNDED = ("Sigmoid", "Tanh", "Hardtanh", "Softsign")
+
+
+def label_misaligned(accused: Accused) -> Patch | None:
+    """Permute features and labels by one order instead of two."""
+    for source in accused.sources:
+        shuffled = [a for a in source.nodes(cst.Assign) if _permuted(source, a) is not None]
+        shuffled = accused.suspects(shuffled, source)
+        if len(shuffled) != 2:
+            continue
+        edits = Edits(source)
+        first = _permuted(source, shuffled[0])
+        if first is None or only(source.statement(shuffled[0])) is None:
+            continue
+        edits.before(source.statement(shuffled[0]), f"order = {source.code(first)}")
+        for assign in shuffled:
+            drawn = _permuted(source, assign)
+            if drawn is not None:
+                edits.replace(drawn, "order")
+        return accused.patch("permute features and labels by the same order", edits)
+    return None
+
+
+def nan_or_inf_input(accused: Accused) -> Patch | None:
+    """Fill the missing values where the tensor is made."""
+    for source in accused.sources:
+        made = [
+            c
+            for c in source.calls("tensor", "as_tensor", "from_numpy", "FloatTensor")
+            if not source.calls("nan_to_num", within=c)
+        ]
+        call = accused.pick([c for c in made if source.line(c) in accused.lines(source)], source)
+        if call is None:
+            continue
+        edits = Edits(source)
+        edits.replace(call, f"{source.code(call)}.nan_to_num(0.0)")
+        return accused.patch("fill the missing values", edits)
+    return None
+
+
+def unscaled_input(accused: Accused) -> Patch | None:
+    """Standardize the features with the statistics of the training part."""
+    for source in accused.sources:
+        for call in source.calls("train_test_split"):
+            names = _names(source, call)
+            if len(names) == 4 and not source.calls("StandardScaler", "scale", "standardize"):
+                train, test = names[0], names[1]
+                edits = Edits(source)
+                edits.after(
+                    source.statement(call),
+                    f"center, spread = {train}.mean(0), {train}.std(0) + 1e-8",
+                    f"{train}, {test} = ({train} - center) / spread, ({test} - center) / spread",
+                )
+                return accused.patch("standardize the features", edits)
+        for call in source.calls("load_breast_cancer", "load_wine", "load_iris", "load_diabetes", "load_digits"):
+            names = _names(source, call)
+            if len(names) == 2:
+                edits = Edits(source)
+                edits.after(
+                    source.statement(call),
+                    f"{names[0]} = ({names[0]} - {names[0]}.mean(0)) / ({names[0]}.std(0) + 1e-8)",
+                )
+                return accused.patch("standardize the features", edits)
+    return None
+
+
+def label_shift_error(accused: Accused) -> Patch | None:
+    """Shift once: where the data is already shifted, compare position by position."""
+    for source in accused.sources:
+        found = [s for s in source.nodes(cst.Subscript) if source.line(s) in accused.lines(source)]
+        found = [s for s in found if SHIFTS.search(source.code(s))]
+        kinds = {m.group(0) for s in found if (m := SHIFTS.search(source.code(s)))}
+        if len(found) != 2 or len(kinds) != 2:
+            continue
+        edits = Edits(source)
+        for s in found:
+            edits.replace(s, source.code(s.value))
+        return accused.patch("do not shift a second time: the targets are shifted already", edits)
+    return None
+
+
+def padding_counted(accused: Accused) -> Patch | None:
+    """Leave padding out of the loss."""
+    names = {n.value for s in accused.sources for n in s.nodes(cst.Name) if PAD.match(n.value)}
+    names = {n for n in names if n.isupper()} or names
+    for source in accused.sources:
+        here = sorted(n for n in names if any(x.value == n for x in source.nodes(cst.Name)))
+        calls = source.calls("CrossEntropyLoss", "NLLLoss") or source.calls("cross_entropy", "nll_loss")
+        call = accused.pick([c for c in calls if keyword(c, "ignore_index") is None], source)
+        if call is None or len(here) != 1:
+            continue
+        edits = Edits(source)
+        if call.args:
+            _, end = source.span(call.args[-1].value)
+            edits.cut(end, end, f", ignore_index={here[0]}")
+        else:
+            edits.replace(call, f"{source.code(call.func)}(ignore_index={here[0]})")
+        return accused.patch("leave padding out of the loss", edits)
+    return None
+
+
+def ignore_index_hits_real_class(accused: Accused) -> Patch | None:
+    """Ignore an id that no class has."""
+    for source in accused.sources:
+        argument = accused.pick(
+            [a for c in source.nodes(cst.Call) if (a := keyword(c, "ignore_index")) is not None], source
+        )
+        if argument is not None:
+            edits = Edits(source)
+            edits.replace(argument.value, "-100")
+            return accused.patch("ignore an id that no class has", edits)
+    return None
+
+
+def kl_argument_order(accused: Accused) -> Patch | None:
+    """kl_div takes the logarithms of the prediction first, then the target."""
+    for source in accused.sources:
+        call = accused.pick(source.calls("kl_div"), source)
+        if call is None or len(positional(call)) < 2:
+            continue
+        first, second = positional(call)[0].value, positional(call)[1].value
+        edits = Edits(source)
+        edits.replace(first, source.code(second))
+        edits.replace(second, source.code(first))
+        return accused.patch("give kl_div the prediction's logarithms first and the target second", edits)
+    return None
+
+
+def wrong_state_used(accused: Accused) -> Patch | None:
+    """Read the last step of the sequence."""
+    for source in accused.sources:
+        found = [s for s in source.nodes(cst.Subscript) if source.line(s) in accused.lines(source)]
+        swaps = {
+            "[0]": "[-1]",
+            "[:, 0]": "[:, -1]",
+            "[:,0]": "[:,-1]",
+            "[:, 0, :]": "[:, -1, :]",
+            "[0, :, :]": "[-1, :, :]",
+        }
+        hits = [(s, new) for s in found for old, new in swaps.items() if source.code(s) == source.code(s.value) + old]
+        if len(hits) != 1:
+            continue
+        node, new = hits[0]
+        edits = Edits(source)
+        edits.replace(node, source.code(node.value) + new)
+        return accused.patch("read the state after the last step", edits)
+    return None
+
+
+def wrong_scale(accused: Accused) -> Patch | None:
+    """Scale the weights by their fan-in."""
+    for source in accused.sources:
+        found = [c for c in source.calls("normal_", "uniform_", "trunc_normal_") if "bias" not in source.code(c)]
+        call = accused.pick(found, source)
+        if call is None:
+            continue
+        nested = source.code(call.func).startswith(("nn.init.", "init.", "torch.nn.init."))
+        tensor = positional(call)[0].value if nested and positional(call) else getattr(call.func, "value", None)
+        if tensor is None:
+            continue
+        bounded = any(b.lower() in source.text.lower() for b in BOUNDED)
+        text = source.code(tensor).removesuffix(".data")
+        edits = Edits(source)
+        prefix = source.code(call.func).rpartition(".")[0] if nested else "torch.nn.init"
+        edits.replace(call, f"{prefix}.{'xavier' if bounded else 'kaiming'}_normal_({text})")
+        return accused.patch("scale the initial weights by the number of inputs", edits)
+    return None
+
+
+def missing_nonlinearity(accused: Accused) -> Patch | None:
+    """Put an activation between linear layers that follow each other."""
+    linear = ("Linear", "Conv2d", "Conv1d")
+    for source in accused.sources:
+        edits = Edits(source)
+        for call in source.calls("Sequential"):
+            values = [a.value for a in call.args]
+            for first, second in pairwise(values):
+                if all(isinstance(v, cst.Call) and last_name(v.func) in linear for v in (first, second)):
+                    _, end = source.span(first)
+                    edits.cut(
+                        end, end, ", torch.nn.ReLU()" if "from torch import nn" not in source.text else ", nn.ReLU()"
+                    )
+        patch = accused.patch("put an activation between the linear layers", edits)
+        if patch is not None:
+            return patch
+    return None
+
+
+def saturated(accused: Accused) -> Patch | None:
+    """Use an activation that does not saturate in the hidden layers."""
+    for source in accused.sources:
+        edits = Edits(source)
+        for call in source.calls(*BOUNDED):
+            around = source.parent(call)
+            sequence = source.parent(around) if isinstance(around, cst.Arg) else None
+            if isinstance(sequence, cst.Call) and sequence.args[-1] is around:
+                continue
+            _, end = source.span(call.func)
+            edits.cut(end - len(last_name(call.func)), end, "ReLU")
+        patch = accused.patch("use ReLU in the hidden layers, which does not saturate", edits)
+        if patch is not None:
+            return patch
+    return None
+
+
+def dead_units(accused: Accused) -> Patch | None:
+    """Use an activation that lets a gradient through on both sides."""
+    for source in accused.sources:
+        edits = Edits(source)
+        for call in source.calls("ReLU"):
+            edits.replace(call, source.code(call.func).removesuffix("ReLU") + "LeakyReLU(0.01)")
+        patch = accused.patch("use LeakyReLU, whose units cannot die", edits)
+        if patch is not None:
+            return patch
+    return None
+
+
+def masked_branch_nan(accused: Accused) -> Patch | None:
+    """Keep the branch that is not taken finite too: the gradient passes through both."""
+    for source in accused.sources:
+        call = accused.pick([c for c in source.calls("where") if len(positional(c)) == 3], source)
+        if call is None:
+            continue
+        condition, taken = positional(call)[0].value, positional(call)[1].value
+        mask = source.code(condition)
+        names = [n for n in source.nodes(cst.Name, taken) if re.search(rf"\b{n.value}\b", mask) and n.value != "torch"]
+        edits = Edits(source)
+        for n in names:
+            edits.replace(n, f"torch.where({mask}, {n.value}, torch.ones_like({n.value}))")
+        patch = accused.patch("replace the values of the branch that is not taken before the operation", edits)
+        if patch is not None:
+            return patch
+    return None
+
+
+def _permuted(source: Source, assign: cst.Assign) -> cst.BaseExpression | None:
+    """The drawn order of `x = x[rng.permutation(len(x))]`."""
+    value = assign.value
+    if not isinstance(value, cst.Subscript) or len(value.slice) != 1 or len(assign.targets) != 1:
+        return None
+    if source.code(assign.targets[0].target) != source.code(value.value) or not isinstance(
+        value.slice[0].slice, cst.Index
+    ):
+        return None
+    index = value.slice[0].slice.value
+    return index if isinstance(index, cst.Call) and last_name(index.func) in {"permutation", "randperm"} else None
+
+
+def _names(source: Source, call: cst.Call) -> list[str]:
+    """Names a call's result is unpacked into."""
+    found = targets(source, call)
+    if len(found) != 1 or not isinstance(found[0], cst.Tuple):
+        return []
+    return [source.code(e.value) for e in found[0].elements]

@@ -1,0 +1,133 @@
+"""Runs a command on a copy of the user's project: own process group, limits, a clean environment, a deadline.
+
+This protects the working tree and the machine against accidents. It is no security boundary: the program is the user's
+own, and it runs because the user asked for it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+MEMORY_SHARE = 0.8
+"""Of the machine's memory that one process may fill; more would take the user's other work down with it."""
+FILE_BYTES = 1 << 30
+"""Largest file that a proof may write."""
+COPY_BYTES = 200 << 20
+"""Projects up to this size are copied whole; of larger ones only the recorded sources."""
+NOT_COPIED = (
+    ".git",
+    ".aitia",
+    ".venv",
+    "venv",
+    "node_modules",
+    "__pycache__",
+    ".mypy_cache",
+    ".pytest_cache",
+    "aitia-demo",
+)
+KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "SYSTEMROOT", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV")
+"""No keys, no tokens, no proxies: a training program that needs one cannot be proved here, and says so."""
+TAIL = 4000
+"""Characters of output that are kept."""
+
+LIMITER = """
+import os, sys
+try:
+    import resource
+    for what, value in ((resource.RLIMIT_DATA, {memory}), (resource.RLIMIT_FSIZE, {file}), (resource.RLIMIT_CORE, 0)):
+        resource.setrlimit(what, (value, value))
+except (ImportError, ValueError, OSError):
+    pass
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+"""Sets the limits in the new process itself, so that nothing runs between fork and exec."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended."""
+
+    code: int | None
+    """Exit code; None when the deadline killed it."""
+    output: str
+    """The end of what it printed."""
+    seconds: float
+
+
+@contextmanager
+def copied(root: Path, sources: Mapping[str, str]) -> Iterator[Path]:
+    """A temporary copy of the project in which the given files have the given texts."""
+    with tempfile.TemporaryDirectory(prefix="aitia-proof-") as folder:
+        copy = Path(folder) / "project"
+        if root.is_dir() and _size(root) <= COPY_BYTES:
+            shutil.copytree(root, copy, ignore=shutil.ignore_patterns(*NOT_COPIED), symlinks=True)
+        copy.mkdir(exist_ok=True)
+        for name, text in sources.items():
+            path = copy / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        yield copy
+
+
+def run(command: Sequence[str], *, cwd: Path, timeout: float) -> Outcome:
+    """Run a command under limits; whatever it started is dead when this returns."""
+    started = time.monotonic()
+    limiter = LIMITER.format(memory=_memory(), file=FILE_BYTES)
+    process = subprocess.Popen(
+        [sys.executable, "-c", limiter, *command], cwd=cwd, env=_environment(cwd), stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True,
+    )  # fmt: skip
+    try:
+        output, _ = process.communicate(timeout=timeout)
+        code: int | None = process.returncode
+    except subprocess.TimeoutExpired:
+        code = None
+        _kill(process)
+        output, _ = process.communicate()
+    finally:
+        _kill(process)
+    return Outcome(code, output[-TAIL:], round(time.monotonic() - started, 1))
+
+
+def _environment(cwd: Path) -> dict[str, str]:
+    kept = {k: os.environ[k] for k in KEPT_VARIABLES if k in os.environ}
+    own = {"HOME": str(cwd), "TMPDIR": str(cwd.parent), "PYTHONDONTWRITEBYTECODE": "1", "MPLBACKEND": "Agg"}
+    threads = os.environ.get("OMP_NUM_THREADS")
+    return kept | own | ({"OMP_NUM_THREADS": threads} if threads else {})
+
+
+def _memory() -> int:
+    try:
+        return int(MEMORY_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):
+        return -1  # not known on this system: no limit
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        if hasattr(os, "killpg"):
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+
+
+def _size(root: Path) -> int:
+    total = 0
+    for folder, folders, files in os.walk(root):
+        folders[:] = [f for f in folders if f not in NOT_COPIED]
+        for name in files:
+            with suppress(OSError):
+                total += os.lstat(os.path.join(folder, name)).st_size
+        if total > COPY_BYTES:
+            break
+    return total

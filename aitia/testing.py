@@ -1,0 +1,136 @@
+"""For the user's own tests: run a training program for a few steps under the recorder, and look at what was measured.
+
+```python
+from aitia.testing import largest_update, record
+
+def test_the_head_is_trained() -> None:
+    run = record("train.py", steps=20)
+    assert largest_update(run, "fc.weight") > 0
+```
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from aitia.engine.store.reader import Run, list_runs
+
+__all__ = ["RecordingError", "causes", "finite", "largest_update", "record", "update_ratios"]
+
+STEPS = 30
+"""Enough for an optimizer to show what it does, few enough for a test."""
+TIMEOUT_S = 120.0
+TAIL = 1500
+"""Characters of the program's output that an error shows."""
+
+
+class RecordingError(AssertionError):
+    """The program left no recording: it could not be started, or did not end in time."""
+
+
+def record(
+    script: str | os.PathLike[str],
+    args: Sequence[str] = (),
+    *,
+    steps: int | None = STEPS,
+    timeout: float = TIMEOUT_S,
+    cwd: str | os.PathLike[str] | None = None,
+) -> Run:
+    """Run `script` in its own process under the recorder; stop it after `steps` optimizer steps (None: at its end).
+
+    The program runs in `cwd` (default: the script's folder). It may fail: then `run.info.status` says so. Raises
+    `RecordingError` when there is nothing to look at.
+    """
+    path = Path(script).resolve()
+    folder = Path(cwd).resolve() if cwd is not None else path.parent
+    runs = Path(tempfile.mkdtemp(prefix="aitia-test-"))
+    command = [sys.executable, "-m", "aitia.testing", str(-1 if steps is None else steps), str(runs), str(path), *args]
+    process = subprocess.Popen(
+        command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        output, _ = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        raise RecordingError(f"{path.name} did not end within {timeout:g} s") from None
+    finally:
+        _end(process)
+    found = list_runs(runs)
+    if not found:
+        raise RecordingError(f"{path.name} left no recording (exit code {process.returncode}):\n{output[-TAIL:]}")
+    return Run(found[0])
+
+
+def finite(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """The measured values of a series: NaN stands for what was not measured, and is left out."""
+    array = np.asarray(values, dtype=np.float64)
+    return array[~np.isnan(array)]
+
+
+def largest_update(run: Run, parameter: str) -> float:
+    """The largest update norm of a parameter over all steps; 0 where it never moved or never was stepped."""
+    _, values = run.of_parameter(parameter, "update_norm")
+    return float(finite(values).max(initial=0.0))
+
+
+def update_ratios(run: Run) -> npt.NDArray[np.float64]:
+    """Per step, the largest ratio of update norm to weight norm over all weight matrices; 1e-4 to 1e-2 is usual."""
+    wide, columns = run.wide("param"), [p.index for p in run.parameters if len(p.shape) > 1 and p.in_model]
+    update, weight = wide.values["update_norm"][:, columns], wide.values["weight_norm"][:, columns]
+    with np.errstate(all="ignore"):
+        ratios = np.where(weight > 0, update / weight, np.nan).astype(np.float64)
+    largest = np.where(np.isnan(ratios), -np.inf, ratios).max(axis=1, initial=-np.inf)
+    return np.asarray(largest, dtype=np.float64)
+
+
+def causes(run: Run) -> set[str]:
+    """The causes that aitia accuses in a run; empty when it finds it healthy."""
+    from aitia.engine.reason import diagnose
+
+    return {h.cause for h in diagnose(run).hypotheses}
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Kill what the program may have left running; a process group outlives its leader."""
+    if hasattr(os, "killpg"):
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
+    process.communicate()
+
+
+def _child(steps: int, runs: Path, argv: list[str]) -> int:
+    from aitia.engine.capture.launch import run_script
+
+    if steps >= 0:
+        _stop_after(steps)
+    return run_script(argv, root=runs)
+
+
+def _stop_after(limit: int) -> None:
+    """End the program as `sys.exit(0)` would when it is about to take one more step."""
+    from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+    taken: dict[int, int] = {}
+
+    def hook(optimizer: object, args: object, kwargs: object) -> None:
+        taken[id(optimizer)] = taken.get(id(optimizer), 0) + 1
+        if taken[id(optimizer)] > limit:
+            raise SystemExit(0)
+
+    register_optimizer_step_pre_hook(hook)
+
+
+if __name__ == "__main__":
+    sys.exit(_child(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]))

@@ -214,7 +214,7 @@ class Backward:
 
     @property
     def unclear(self) -> bool:
-        """Whether earlier gradients were added to since the last step: then the step's gradient is not the fresh one."""
+        """Whether earlier gradients were added to since the last step, so that its gradient is not the fresh one."""
         return self._unclear
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from types import FrameType, ModuleType
 from typing import Any, Final
 
@@ -34,7 +35,7 @@ def _variables(frame: FrameType) -> dict[str, Any]:
     """A frame's variables, leaving no reference behind.
 
     Up to Python 3.12 `f_locals` of a function is a snapshot that lives as long as the call, and it would keep the
-    first batch's graph alive; it is copied and emptied. Where the program itself may hold that snapshot, nothing is read.
+    first batch's graph alive; it is copied and emptied. Where the program itself may hold it, nothing is read.
     """
     if frame.f_locals is frame.f_globals:
         return dict(frame.f_globals)
@@ -51,11 +52,7 @@ def _variables(frame: FrameType) -> dict[str, Any]:
 def things(kind: type | tuple[type, ...]) -> Iterator[Found]:
     """Objects of this type that the running frames of the user hold, innermost first, attributes one level deep."""
     seen_globals: set[int] = set()
-    depth = 0
-    for frame, _ in user_frames(2):
-        depth += 1
-        if depth > MAX_MODULE_DEPTH:
-            return
+    for frame, _ in islice(user_frames(2), MAX_MODULE_DEPTH):
         yield from _in(_variables(frame), kind)
         if id(frame.f_globals) not in seen_globals and frame.f_locals is not frame.f_globals:
             seen_globals.add(id(frame.f_globals))

@@ -80,9 +80,12 @@ def clean_all(error: BaseException) -> BaseException:
     return error
 
 
-def failure_of(error: BaseException, names: Any = None) -> Failure:
-    """What is known of the exception; `names` gives a module's dotted path."""
-    text = "".join(traceback.format_exception(clean_all(error)))
+def failure_of(error: BaseException, names: Any = None, last: bool = True) -> Failure:
+    """What is known of the exception; `names` gives a module's dotted path.
+
+    `last`: nobody will handle it any more, so that its traceback may be cleaned for good.
+    """
+    text = "".join(traceback.format_exception(clean_all(error) if last else error))
     message = str(error)
     found: dict[str, Any] = {"phase": "other"}
     tb = error.__traceback__

@@ -189,7 +189,7 @@ class Forward:
 
 
 def _keyword_arguments() -> Mapping[str, Any]:
-    """Keyword arguments of the call that is starting: global pre-hooks are not given them, torch's own frame has them."""
+    """Keyword arguments of the call that starts: global pre-hooks are not given them, torch's own frame has them."""
     frame = sys._getframe(1)
     for _ in range(12):
         if frame.f_back is None:
@@ -230,4 +230,4 @@ def fingerprint(x: Tensor) -> int:
         array = np.concatenate([array[s : s + block] for s in starts])
     data = np.ascontiguousarray(array)
     head = zlib.crc32(repr(tuple(x.shape)).encode())
-    return (zlib.crc32(data, head) << 31) ^ zlib.adler32(data)
+    return (zlib.crc32(data.data, head) << 31) ^ zlib.adler32(data.data)

@@ -34,7 +34,7 @@ DEFAULT_ROOT: Final = ".aitia"
 
 
 class _AfterTorch(importlib.abc.MetaPathFinder):
-    """Installs the recorder right after `import torch`, whenever the program does it, before it can bind torch's names."""
+    """Installs the recorder right after `import torch`, before the program can bind any of torch's names."""
 
     def __init__(self, install: Callable[[], None]) -> None:
         self._install = install
@@ -98,7 +98,8 @@ class Launch:
         else:
             sys.meta_path.insert(0, finder)
         self._catch_signals()
-        os.register_at_fork(after_in_child=self._forked)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._forked)
         try:
             self._execute()
         except SystemExit as end:

@@ -107,7 +107,7 @@ class Layers:
             return
         slots = [slot]
         self._hooked[key] = (weakref.ref(x), slots)
-        x.register_hook(self._gradient_hook(slots))
+        x.register_hook(self._gradient_hook(slots))  # type: ignore[no-untyped-call]  # torch leaves it untyped
 
     def _gradient_hook(self, slots: list[Slot]) -> Callable[[Tensor], None]:
         recorder = self._recorder

@@ -25,7 +25,7 @@ _OURS: Final = "when there are global hooks on modules"
 
 
 class Tee:
-    """Copies what is written to a stream into the log, by way of the stream's own `write`; the stream stays the same object."""
+    """Copies what is written to a stream into the log, through the stream's own `write`: it stays the same object."""
 
     def __init__(self, stream: Any, log: TextIO) -> None:
         self._stream = stream

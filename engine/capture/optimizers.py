@@ -78,14 +78,14 @@ class Optimizers:
                 recorder.own(self.describe, self.entry(optimizer))
             return result
 
-        cls.__init__ = __init__
-        cls.add_param_group = add_param_group
+        owner: Any = cls
+        owner.__init__, owner.add_param_group = __init__, add_param_group
 
         def undo() -> None:
-            if cls.__init__ is __init__:
-                cls.__init__ = build
-            if cls.add_param_group is add_param_group:
-                cls.add_param_group = add
+            if owner.__init__ is __init__:
+                owner.__init__ = build
+            if owner.add_param_group is add_param_group:
+                owner.add_param_group = add
 
         self._undo.append(undo)
 
@@ -193,7 +193,7 @@ def hyperparameters(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
     for group in optimizer.param_groups:
         settings: dict[str, Any] = {}
         for key, value in group.items():
-            if key == "params" or key == "param_names":
+            if key in {"params", "param_names"}:
                 continue
             if isinstance(value, Tensor):
                 settings[key] = float(value) if value.numel() == 1 else f"tensor{list(value.shape)}"

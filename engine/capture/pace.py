@@ -34,12 +34,12 @@ class Pace:
     def step(self, number: int, took: float, ours: float) -> None:
         """A step ended: `took` seconds in all, `ours` of them."""
         plain = max(took - ours, 1e-6)
-        self._plain = _mean(self._plain, min(plain, 4 * self._plain) if self._plain == self._plain else plain)
+        self._plain = _mean(self._plain, min(plain, 4 * self._plain) if not math.isnan(self._plain) else plain)
         if self.measuring:
             self._full = _mean(self._full, ours)
         else:
             self._base = _mean(self._base, ours)
-        extra = self._full - (self._base if self._base == self._base else 0.0)
+        extra = self._full - (0.0 if math.isnan(self._base) else self._base)
         if math.isinf(self._budget):
             self.every = 1
         else:
@@ -60,4 +60,4 @@ class Pace:
 
 
 def _mean(old: float, new: float) -> float:
-    return new if old != old else old + SMOOTH * (new - old)
+    return new if math.isnan(old) else old + SMOOTH * (new - old)

@@ -1,4 +1,4 @@
-"""Who is who: models, layers, parameters and optimizers, each with a stable index and name. Holds weak references only."""
+"""Who is who: models, layers, parameters, optimizers, each with a stable index and name. Holds weak references only."""
 
 from __future__ import annotations
 
@@ -351,7 +351,7 @@ class Registry:
         if old is not None:
             old.retired = True
             layer, held = old.layer, bool(old.held)
-            # The column keeps the name of the tensor that the model uses now; the old one stays as what the optimizer holds.
+            # The name goes to the tensor that the model uses now; the old one stays as what the optimizer holds.
             self._parameter_names.discard(name)
             n = sum(1 for p in self.parameters if p.name.startswith("?"))
             old.name, old.in_model, old.former, old.layer = f"?{n}", False, name, None

@@ -1,4 +1,4 @@
-"""Statistics of one tensor: numpy on the host (an order of magnitude faster there than torch's reductions), torch elsewhere."""
+"""Statistics of one tensor: numpy on the host (there ten times as fast as torch's reductions), torch elsewhere."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ GRADIENT_FIELDS: Final = ("norm", "absmax", "zero_share", "nonfinite")
 """What `describe_gradient` yields."""
 NOTHING: Final = [math.nan] * len(FIELDS)
 CANCELLATION: Final = 1e-4
-"""Below this ratio of variance to squared mean the one-pass formula has lost its digits in float32; compute it twice."""
+"""Below this ratio of variance to squared mean the one-pass formula has lost its digits in float32."""
 SATURATED: Final = 0.99
-"""Part of a bounded activation's range beyond which a unit counts as saturated (the seed of AutoTrainer and others)."""
+"""Part of a bounded activation's range beyond which a unit counts as saturated."""
 MAX_ENTRIES: Final = 1 << 22
 """Larger tensors are described by a part of their samples: 16 MB take a few milliseconds."""
 

@@ -1,0 +1,52 @@
+"""float16 gradients without a loss scale: many entries are exactly zero.
+
+Source: karpathy/nanoGPT#167; warner-benjamin/optimi PR 15.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from aitia.engine.case import Case, nanmedian
+from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, Cause, Weight, supports, symptom
+
+
+def weigh(case: Case) -> Iterator[Weight]:
+    """float16 in the forward or the parameters, no scaler, and gradients that are zero where they should be small."""
+    half = any(str(f.data.get("dtype")) in {"float16", "torch.float16"} for f in case.run.facts("autocast"))
+    half |= any(p.dtype == "float16" for p in case.trainable)
+    scaled = any(
+        f.data.get("event") == "update" or float(f.data.get("scale") or 1) > 1 for f in case.run.facts("scaler")
+    )
+    if not half or scaled or case.n_steps < 5:
+        return
+    shares = [(case.median("grad_zero_share", p), p) for p in case.weights if p.optimizers]
+    shares = [(s, p) for s, p in shares if np.isfinite(s)]
+    if not shares:
+        return
+    worst, which = max(shares, key=lambda item: item[0])
+    if worst < 0.3:
+        return
+    yield supports(
+        DECISIVE if not case.learned else STRONG,
+        f"{100 * worst:.0f} % of the gradient of {which.name} is exactly 0 under float16, and no GradScaler is used",
+        tool="gradient_debugger", subject=case.owner(which.name), step=1, zero_share=worst,
+    )  # fmt: skip
+    if nanmedian([s for s, _ in shares[: len(shares) // 2]]) > nanmedian([s for s, _ in shares[len(shares) // 2 :]]):
+        yield symptom(MODERATE, "the share grows towards the first layers")
+
+
+CAUSE = Cause(
+    id="amp.no_scaler_underflow",
+    title="float16 gradients underflow to zero because the loss is not scaled",
+    phase="backward",
+    repair="Use torch.amp.GradScaler with float16, or bfloat16 without one.",
+    weigh=weigh,
+    mistaken_for={"model.dead_units": "there activations are zero too"},
+    explains=("numerics.vanishing_gradient", "optimizer.lr_too_low", "model.dead_units", "eval.underfit_stopped_early"),
+    intervention="scale the loss by 2^16",
+    next_measurement="zero share of the gradients in fp32",
+    source="karpathy/nanoGPT#167",
+)

@@ -1,0 +1,52 @@
+"""The 'best' weights are a reference to the live ones.
+
+Source: PyPOTS#667; pytorch/tutorials PR 188.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from aitia.engine.case import Case, listing, nanmax, nanmedian
+from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, WEAK, Cause, Weight, against, supports, symptom
+
+
+def weigh(case: Case) -> Iterator[Weight]:
+    """A state_dict that was kept over many steps and shares its storage with the live parameters."""
+    kept = [
+        f
+        for f in case.run.facts("state_dict")
+        if f.data.get("aliased") is True and int(f.data.get("alive_after_steps") or 0) >= 2
+    ]
+    if not kept:
+        return
+    held = max(kept, key=lambda f: int(f.data.get("alive_after_steps") or 0))
+    loaded = [
+        f for f in case.run.facts("load_state_dict") if f.step >= held.step and f.data.get("same_storage") is True
+    ]
+    saved = [f for f in case.run.facts("save") if f.step >= held.step]
+    after = int(held.data.get("alive_after_steps") or 0)
+    yield supports(
+        DECISIVE if loaded or len(kept) > 1 or saved else STRONG,
+        f"a state_dict taken at step {held.step} was kept for {after} more steps without a copy: its tensors are the live "
+        "parameters, so it changed with every step",
+        tool="memory_tracker", step=held.step, where=case.place(held), alive_after_steps=after, kept=len(kept),
+    )  # fmt: skip
+    if loaded:
+        yield symptom(MODERATE, "and it was loaded back later: that changed nothing", step=loaded[0].step)
+
+
+CAUSE = Cause(
+    id="artifact.best_state_aliased",
+    title="The kept best state is an alias of the live parameters, so it is always the last state",
+    phase="save",
+    repair="Copy it: copy.deepcopy(model.state_dict()) (or clone every tensor, or save it to disk at once).",
+    mistaken_for={"artifact.ema_or_wrong_copy_saved": "there another network is saved"},
+    explains=("eval.overfit",),
+    intervention="none at run time",
+    next_measurement="storage of the kept tensors against the live ones",
+    weigh=weigh,
+    source="pytorch/tutorials PR 188",
+)

@@ -1,0 +1,61 @@
+"""One class fills the data, and the model learns to say only that.
+
+Source: SO 53358838, 59196793; DeepCrime TUD.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from aitia.engine.case import Case, nanmedian
+from aitia.engine.causes.base import MODERATE, STRONG, WEAK, Cause, Weight, against, supports, symptom
+
+SKEWED = 0.8
+"""Above this share always saying the majority looks like success."""
+
+
+def weigh(case: Case) -> Iterator[Weight]:
+    """Share of the largest class in targets and in predictions."""
+    rows = case.calls(grad=True)
+    target, said = rows["target_majority"], rows["majority_share"]
+    ok = np.isfinite(target) & np.isfinite(said)
+    if ok.sum() < 5:
+        return
+    share = max(nanmedian(target[ok]), case.chance if np.isfinite(case.chance) else 0.0)
+    late = ok.copy()
+    late[: len(late) // 2] = False
+    predicted = nanmedian(said[late])
+    if share < SKEWED or predicted < min(0.995, share + 0.5 * (1 - share)):
+        return
+    yield supports(
+        STRONG, f"{100 * share:.0f} % of the targets are one class and the model says that class in {100 * predicted:.0f} % of "
+        "its predictions", tool="layer_analyzer", step=1, where=case.site_place(), target_share=share, predicted_share=predicted,
+    )  # fmt: skip
+    weighted = any(f.data.get("weight") for f in case.train_loss_calls)
+    if not weighted:
+        yield symptom(WEAK, "the loss carries no class weights")
+    spread = nanmedian(rows["in_sample_std"][late])
+    if spread > 1e-3:
+        yield symptom(
+            MODERATE,
+            f"the outputs still differ between samples (spread {spread:.2g}): the network is alive",
+            spread=spread,
+        )
+    elif np.isfinite(spread):
+        yield against(STRONG, "the outputs are the same for every sample: something upstream is dead", spread=spread)
+
+
+CAUSE = Cause(
+    id="data.class_imbalance",
+    title="One class dominates the data and the model predicts nothing else",
+    phase="data",
+    repair="Weight the classes or sample them evenly, and judge by recall per class.",
+    weigh=weigh,
+    mistaken_for={"model.dead_units": "there outputs are the same for every input"},
+    explains=("eval.metric_bug",),
+    intervention="weight the classes",
+    next_measurement="recall per class",
+    source="SO 53358838",
+)

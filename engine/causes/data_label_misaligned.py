@@ -1,0 +1,70 @@
+"""Features and labels come from different rows: what is learned is memorised, and holds for nothing else.
+
+Source: Borda/kaggle_image-classify PR 12; SO 46136553, 47866803, 41864333.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from aitia.engine.case import Case
+from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, Cause, Weight, against, supports, symptom
+
+
+def weigh(case: Case) -> Iterator[Weight]:
+    """Nearest neighbours share labels no more often than strangers, and evaluation never leaves chance."""
+    fact = case.run.fact("sample_neighbours")
+    if fact is None:
+        return
+    agreement, chance, n = (float(fact.data.get(k) or math.nan) for k in ("agreement", "chance", "n"))
+    if not n >= 60 or not math.isfinite(agreement) or not chance < 0.9:
+        return
+    error = math.sqrt(max(chance * (1 - chance), 1e-6) / n)
+    lift = (agreement - chance) / max(1.0 - chance, 1e-6)
+    held_out = case.eval_curve("accuracy")
+    train = case.accuracy(grad=True)
+    if agreement < chance + max(3 * error, 0.08 * (1 - chance)):
+        learned = held_out.n and held_out.last > chance + 0.25 * (1 - chance)
+        if learned:
+            yield against(
+                DECISIVE,
+                f"evaluation reaches {held_out.last:.2f}, well above chance {chance:.2f}",
+                accuracy=held_out.last,
+            )
+            return
+        memorises = train.n > 5 and train.last > chance + 0.25 * (1 - chance)
+        strength = STRONG if held_out.n or memorises else MODERATE
+        yield supports(
+            strength, f"the nearest neighbour of a training sample has the same label in {100 * agreement:.0f} % of {n:.0f} "
+            f"samples; chance is {100 * chance:.0f} %: labels do not go with the features",
+            tool="layer_analyzer", step=1, agreement=agreement, chance=chance, n=n,
+        )  # fmt: skip
+        if held_out.n:
+            yield symptom(MODERATE, f"evaluation accuracy never left chance (best {held_out.highest:.2f} against {chance:.2f})",
+                          best=held_out.highest, chance=chance)  # fmt: skip
+        if memorises:
+            yield symptom(
+                MODERATE, f"training accuracy rises to {train.last:.2f} all the same: memorised", accuracy=train.last
+            )
+    elif lift > 0.3:
+        yield against(STRONG, f"nearest neighbours share labels in {100 * agreement:.0f} % of the samples (chance "
+                      f"{100 * chance:.0f} %)", agreement=agreement, chance=chance)  # fmt: skip
+
+
+CAUSE = Cause(
+    id="data.label_misaligned",
+    title="Features and labels are out of step: each sample has another sample's label",
+    phase="data",
+    repair="Permute, filter and join features and labels together (one index for both).",
+    weigh=weigh,
+    mistaken_for={
+        "eval.overfit": "there evaluation starts above chance",
+        "data.label_noise": "there most labels still agree with their neighbours",
+        "eval.preprocessing_mismatch": "there training data are consistent and only evaluation differs",
+    },
+    explains=("eval.overfit", "eval.underfit_stopped_early", "model.capacity_bottleneck"),
+    intervention="none at run time: labels cannot be guessed",
+    next_measurement="nearest-neighbour label agreement on the training set",
+    source="Borda/kaggle_image-classify PR 12",
+)

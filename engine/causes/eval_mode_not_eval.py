@@ -1,0 +1,70 @@
+"""Validation runs with dropout and batch statistics of training.
+
+Source: MultiBench#26; ethos-ares#20.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from aitia.engine.case import Case, listing, nanmax, nanmedian
+from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, WEAK, Cause, Weight, against, supports, symptom
+from aitia.engine.records import SourceLocation
+
+
+def weigh(case: Case) -> Iterator[Weight]:
+    """Forwards without gradients while the training flag is on, in a model with layers that care."""
+    rows = case.run.table("batch")
+    free = rows["grad"] == 0
+    if free.sum() < 1 or not (rows["grad"] == 1).any():
+        return
+    share = float((rows["training"][free] == 1).mean())
+    if share < 0.5:
+        return
+    modal = [x for x in case.run.layers if (x.kind == "dropout" and x.config.get("p", 0.5)) or "BatchNorm" in x.cls]
+    modal = [x for x in modal if nanmax(case.layer_series(x, "calls")) > 0 or len(case.layer_stat("calls")) == 0]
+    roots = {f.data.get("index"): str(f.data.get("name")) for f in case.run.facts("model_seen")}
+    mine = {roots.get(int(r)) for r in rows["root"][free & (rows["training"] == 1)]}
+    modal = [x for x in modal if len(roots) <= 1 or x.root in mine]
+    if not modal:
+        return
+    first = int(rows["step"][free & (rows["training"] == 1)][0])
+    gap = next(iter(case.probes.get("train_eval_gap", [])), None)
+    norm = any("BatchNorm" in x.cls for x in modal)
+    yield supports(
+        DECISIVE, f"{int((rows['training'][free] == 1).sum())} of {int(free.sum())} forwards without gradients ran in training mode; "
+        f"{listing(x.name for x in modal)} behave differently there",
+        tool="layer_analyzer", subject=modal[0].name, step=first, where=_place(case), share=share,
+    )  # fmt: skip
+    train, held_out = case.accuracy(grad=True), case.eval_curve("accuracy")
+    if train.n and held_out.n and held_out.last < train.last - 0.1:
+        yield symptom(MODERATE, f"accuracy {train.last:.2f} in training, {held_out.last:.2f} in evaluation", train=train.last,
+                      evaluation=held_out.last)  # fmt: skip
+    if gap is not None and norm:
+        yield symptom(WEAK, "batch statistics of the evaluation data entered the model")
+
+
+def _place(case: Case) -> SourceLocation | None:
+    for fact in case.run.facts("forward_context"):
+        if fact.data.get("grad") is False and fact.data.get("training") is True:
+            return case.place(fact)
+    return None
+
+
+CAUSE = Cause(
+    id="eval.mode_not_eval",
+    title="Evaluation runs in training mode: dropout is on, batch norm uses the evaluation batch",
+    phase="eval",
+    repair="Call model.eval() before evaluation and model.train() after it.",
+    mistaken_for={
+        "eval.overfit": "there evaluation runs in eval mode",
+        "loop.eval_mode_left_on": "there training runs in eval mode",
+    },
+    explains=("eval.overfit",),
+    intervention="force eval mode in forwards without gradients",
+    next_measurement="evaluation in both modes",
+    weigh=weigh,
+    source="ethos-ares#20",
+)

@@ -1,0 +1,75 @@
+"""Training and evaluation data are prepared differently.
+
+Source: DeepFD #15 (SO 59325381); SO 46239839.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from aitia.engine.case import Case, listing, nanmax, nanmedian
+from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, WEAK, Cause, Weight, against, supports, symptom
+from aitia.engine.records import SourceLocation
+
+
+def weigh(case: Case) -> Iterator[Weight]:
+    """Mean and standard deviation of the model's inputs in training against evaluation."""
+    rows = case.run.table("batch")
+    train, held_out = rows["grad"] == 1, rows["grad"] == 0
+    if train.sum() < 5 or held_out.sum() < 1:
+        return
+    mean_t, std_t = nanmedian(rows["in_mean"][train]), nanmedian(rows["in_std"][train])
+    mean_e, std_e = nanmedian(rows["in_mean"][held_out]), nanmedian(rows["in_std"][held_out])
+    wobble = float(np.nanstd(rows["in_mean"][train])) + 1e-9
+    if not std_t > 0 or not std_e > 0:
+        return
+    if any(x.kind == "embedding" for x in case.run.layers):
+        return
+    ratio = max(std_e / std_t, std_t / std_e)
+    shift = abs(mean_e - mean_t) / std_t
+    significant = abs(mean_e - mean_t) > 6 * wobble or ratio > 1.5
+    if not significant or (ratio < 1.5 and shift < 0.4):
+        return
+    yield supports(
+        DECISIVE if ratio > 2.5 or shift > 1.0 else STRONG,
+        f"inputs have mean {mean_t:.3g} and standard deviation {std_t:.3g} in training, but {mean_e:.3g} and {std_e:.3g} in "
+        "evaluation", tool="layer_analyzer", step=int(rows["step"][held_out][0]), where=_place(case),
+        train_mean=mean_t, train_std=std_t, eval_mean=mean_e, eval_std=std_e,
+    )  # fmt: skip
+    accuracy, evaluated = case.accuracy(grad=True), case.eval_curve("accuracy")
+    if accuracy.n and evaluated.n:
+        if evaluated.last < accuracy.last - 0.15:
+            yield symptom(MODERATE, f"accuracy {accuracy.last:.2f} in training, {evaluated.last:.2f} in evaluation",
+                          train=accuracy.last, evaluation=evaluated.last)  # fmt: skip
+        elif evaluated.last > accuracy.last - 0.05:
+            yield against(
+                STRONG,
+                f"evaluation accuracy is as good as training's ({evaluated.last:.2f})",
+                evaluation=evaluated.last,
+            )
+
+
+def _place(case: Case) -> SourceLocation | None:
+    for fact in case.run.facts("forward_context"):
+        if fact.data.get("grad") is False:
+            return case.place(fact)
+    return None
+
+
+CAUSE = Cause(
+    id="eval.preprocessing_mismatch",
+    title="Evaluation data are preprocessed differently from training data",
+    phase="eval",
+    repair="Use one preprocessing for both (same mean, standard deviation, range, order of channels).",
+    mistaken_for={
+        "eval.overfit": "there inputs have the same statistics",
+        "eval.mode_not_eval": "there modes differ, not data",
+    },
+    explains=("eval.overfit",),
+    intervention="standardise evaluation inputs with the training statistics",
+    next_measurement="statistics of both inputs per feature",
+    weigh=weigh,
+    source="SO 46239839",
+)

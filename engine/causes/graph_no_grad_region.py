@@ -1,0 +1,70 @@
+"""Part of a trained model runs without gradient tracking.
+
+Source: pytorch/pytorch#105211.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from aitia.engine.case import Case, listing, nanmax, nanmedian
+from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, WEAK, Cause, Weight, against, supports, symptom
+from aitia.engine.records import SourceLocation
+
+
+def weigh(case: Case) -> Iterator[Weight]:
+    """Layers that ran, ask for gradients, are held by an optimizer – and whose output carries none."""
+    held = [p for p in case.trainable if p.optimizers]
+    if not held or case.n_backward < 2:
+        return
+    silent = [p for p in held if _never(case, p.index)]
+    moving = [p for p in held if nanmax(case.column("grad_norm", p.index)) > 0]
+    if not silent or not moving:
+        return
+    graph = [f for f in case.run.facts("graph") if f.data.get("not_reached_trainable")]
+    ran = {x.name for x in case.run.layers if nanmax(case.layer_series(x, "calls")) > 0}
+    off = {str(n) for f in case.run.facts("untracked") for n in f.data.get("layers", [])}
+    silent_layers = list(dict.fromkeys(str(p.layer) for p in silent))
+    cut = [n for n in silent_layers if n in off]
+    if not cut:
+        return
+    yield supports(
+        DECISIVE, f"{listing(p.name for p in silent)} ask for gradients and are in the optimizer, but {listing(cut)} ran with "
+        "gradient tracking off: no gradient ever reached them",
+        tool="gradient_debugger", subject=cut[0], step=1, where=_where(case, cut), parameters=len(silent), layers=len(cut),
+    )  # fmt: skip
+    if graph and ran:
+        yield supports(MODERATE, "the autograd graph of the loss does not reach them", tool="gradient_debugger")
+
+
+def _never(case: Case, index: int) -> bool:
+    present = case.column("grad_present", index)
+    seen = np.isfinite(present)
+    return bool(seen.any() and not (present[seen] > 0).any())
+
+
+def _where(case: Case, names: list[str]) -> SourceLocation | None:
+    for fact in case.run.facts("untracked"):
+        if set(map(str, fact.data.get("layers", []))) & set(names):
+            return case.place(fact)
+    return None
+
+
+CAUSE = Cause(
+    id="graph.no_grad_region",
+    title="Trained layers run under no_grad (or inference_mode), so they receive no gradient",
+    phase="forward",
+    repair="Take the layers that should learn out of the no_grad block.",
+    mistaken_for={
+        "optimizer.frozen_by_mistake": "there requires_grad is off",
+        "graph.stale_module": "there the layers are never called",
+        "graph.non_differentiable_op": "there tracking is on and an operation cuts the graph",
+    },
+    explains=("eval.underfit_stopped_early", "optimizer.lr_too_low", "graph.non_differentiable_op"),
+    intervention="enable gradients in the region",
+    next_measurement="grad mode of every layer's forward",
+    weigh=weigh,
+    source="pytorch/pytorch#105211",
+)

@@ -1,0 +1,68 @@
+"""An operation without a gradient (argmax, rounding, a comparison) cuts the graph.
+
+Source: TAXONOMY.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from aitia.engine.case import Case, listing, nanmax, nanmedian
+from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, WEAK, Cause, Weight, against, supports, symptom
+
+
+def weigh(case: Case) -> Iterator[Weight]:
+    """Layers that ran with tracking on and whose parameters the graph of the loss does not reach, before ones that it does."""
+    if case.n_backward < 2 or case.run.facts("untracked"):
+        return
+    held = [p for p in case.trainable if p.optimizers]
+    silent = [p for p in held if _never(case, p.index)]
+    moving = [p for p in held if nanmax(case.column("grad_norm", p.index)) > 0]
+    called = {x.name for x in case.run.layers if nanmax(case.layer_series(x, "calls")) > 0}
+    cut = [p for p in silent if p.layer in called]
+    if not cut:
+        zero = [p for p in held if _all_zero(case, p.index)]
+        if zero and moving and max(p.index for p in zero) < min(p.index for p in moving) and not case.learned:
+            yield supports(MODERATE + WEAK, f"the gradient of {listing(p.name for p in zero)} is exactly 0 on every step while later "
+                           "layers have one", tool="gradient_debugger", subject=zero[0].layer, step=1, parameters=len(zero))  # fmt: skip
+        return
+    if not moving and not case.run.facts("graph"):
+        return
+    yield supports(
+        DECISIVE if not case.learned else STRONG,
+        f"{listing(p.name for p in cut)} are in the optimizer and their layers ran with gradient tracking on, but the graph of "
+        "the loss never reaches them: something between them and the loss has no gradient",
+        tool="gradient_debugger", subject=cut[-1].layer, step=1, parameters=len(cut),
+    )  # fmt: skip
+
+
+def _never(case: Case, index: int) -> bool:
+    present = case.column("grad_present", index)
+    seen = np.isfinite(present)
+    return bool(seen.any() and not (present[seen] > 0).any())
+
+
+def _all_zero(case: Case, index: int) -> bool:
+    norm = case.column("grad_norm", index)
+    return bool(
+        np.isfinite(norm).sum() > 4 and nanmax(norm) == 0 and nanmedian(case.column("grad_present", index)) == 1
+    )
+
+
+CAUSE = Cause(
+    id="graph.non_differentiable_op",
+    title="An operation without a gradient separates layers from the loss",
+    phase="forward",
+    repair="Replace it by a differentiable surrogate (softmax, straight-through estimator), or keep the tensor instead of a copy.",
+    mistaken_for={
+        "graph.no_grad_region": "there gradient tracking is off while the layers run",
+        "graph.detached_term": "there a whole term of the loss is cut",
+    },
+    explains=("eval.underfit_stopped_early",),
+    intervention="straight-through gradient",
+    next_measurement="the last operation before the gradient stops",
+    weigh=weigh,
+    source="TAXONOMY",
+)

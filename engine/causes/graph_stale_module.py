@@ -1,0 +1,67 @@
+"""Layers that the optimizer trains but the forward pass never calls.
+
+Source: huggingface/diffusers#11903.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from aitia.engine.case import Case, listing, nanmax, nanmedian
+from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, WEAK, Cause, Weight, against, supports, symptom
+
+
+def weigh(case: Case) -> Iterator[Weight]:
+    """Trainable layers of a model that ran, with no call and no gradient of their own."""
+    if case.n_steps < 3:
+        return
+    calls = {x.name: nanmax(case.layer_series(x, "calls")) for x in case.run.layers}
+    ran = {x.root for x in case.run.layers if calls[x.name] > 0}
+    idle = []
+    for p in case.trainable:
+        layer = case.run.layer(p.layer) if p.layer else None
+        if layer is None or layer.root not in ran or not layer.leaf or not p.optimizers:
+            continue
+        present = case.column("grad_present", p.index)
+        never = not (present[np.isfinite(present)] > 0).any()
+        if (
+            never
+            and not calls[layer.name] > 0
+            and layer.kind in {"linear", "conv", "embedding", "rnn", "norm", "attention"}
+        ):
+            idle.append(p)
+    if not idle or case.run.facts("untracked"):
+        return
+    unused = list(dict.fromkeys(str(p.layer) for p in idle))
+    poor = not case.learned
+    yield supports(
+        STRONG if poor else MODERATE, f"{listing(unused)} hold trainable parameters that the optimizer was given, but no forward "
+        "pass ever calls them", tool="layer_analyzer", subject=unused[0], step=1, layers=len(unused), parameters=len(idle),
+    )  # fmt: skip
+    twins = _twins(case, unused)
+    if twins:
+        yield supports(MODERATE + WEAK, f"another object of the same shapes runs in their place ({listing(twins)})")
+
+
+def _twins(case: Case, unused: list[str]) -> list[str]:
+    shapes = {p.shape for p in case.run.parameters if p.layer in unused and len(p.shape) > 1}
+    return [p.name for p in case.run.parameters if not p.in_model and p.shape in shapes][:3]
+
+
+CAUSE = Cause(
+    id="graph.stale_module",
+    title="Trainable layers are never called: another object runs in their place",
+    phase="forward",
+    repair="Use the registered module in forward (re-attach it after fusing, cloning or replacing).",
+    mistaken_for={
+        "graph.no_grad_region": "there the layers are called",
+        "optimizer.stale_param_reference": "there the optimizer holds tensors outside the model",
+    },
+    explains=("optimizer.lr_too_low", "eval.underfit_stopped_early"),
+    intervention="call the registered module",
+    next_measurement="forward calls per module",
+    weigh=weigh,
+    source="huggingface/diffusers#11903",
+)

@@ -1,0 +1,81 @@
+"""Initial weights too large or too small: activations grow or shrink by a constant factor per layer.
+
+Source: SO 61498304, 56541683; Karpathy ("verify loss @ init").
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from aitia.engine.case import Case
+from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, Cause, Weight, against, supports, symptom
+
+
+def weigh(case: Case) -> Iterator[Weight]:
+    """Standard deviation of layer outputs at the first step, layer by layer, against that of the input."""
+    stds = case.layer_stat("out_std")
+    if not len(stds):
+        return
+    layers = [x for x in case.leaves if x.kind in {"linear", "conv"} and x.index < stds.shape[1]]
+    first = [(x, float(stds[0, x.index])) for x in layers if math.isfinite(stds[0, x.index])]
+    into = case.layer_stat("in_std")
+    gains = []
+    for x, out in first:
+        before = float(into[0, x.index])
+        if before > 0 and math.isfinite(before):
+            gains.append((x, out / before, before, out))
+    if not gains:
+        return
+    low, high = min(gains, key=lambda g: g[1]), max(gains, key=lambda g: g[1])
+    big = high[1] > 10.0
+    small = low[1] < 0.02 and low[0] is not layers[-1]
+    suffers = not case.learned or case.diverged or case.nonfinite_step is not None
+    n = case.n_classes
+    expected = math.log(n) if n and n > 1 else math.nan
+    hot = bool(math.isfinite(expected) and case.per_backward.n and float(case.per_backward.values[0]) > 4 * expected)
+    if not (big and (hot or suffers)) and not (small and suffers):
+        return
+    layer, gain, before, out = high if big else low
+    word = "multiplies" if big else "shrinks"
+    yield supports(
+        DECISIVE if suffers or hot else MODERATE,
+        f"at the first step {layer.name} {word} the standard deviation by {gain:.3g} ({before:.3g} in, {out:.3g} out)",
+        tool="layer_analyzer", subject=layer.name, step=1, gain=gain, in_std=before, out_std=out,
+    )  # fmt: skip
+    if hot:
+        yield symptom(STRONG, f"the first loss is {float(case.per_backward.values[0]):.3g} where guessing among {n} classes gives "
+                      f"{expected:.2f}", loss=float(case.per_backward.values[0]), expected=expected)  # fmt: skip
+    elif small and np.isfinite(case.loss.first):
+        yield symptom(MODERATE, f"the loss stays at {case.loss.last:.3g}", loss=case.loss.last)
+    if case.learned and not hot and not case.diverged:
+        yield against(STRONG, "the loss falls well all the same", fall=case.loss.fall)
+
+
+CAUSE = Cause(
+    id="init.wrong_scale",
+    title="The initial weights have the wrong scale: activations explode or vanish from the first step",
+    phase="setup",
+    repair="Use Kaiming (ReLU) or Xavier (tanh) initialisation, or leave torch's default.",
+    weigh=weigh,
+    mistaken_for={
+        "data.unscaled_input": "there the input itself is large",
+        "optimizer.lr_too_high": "there the first forward is fine",
+    },
+    explains=(
+        "model.saturated_units",
+        "model.dead_units",
+        "numerics.vanishing_gradient",
+        "numerics.exploding_gradient",
+        "optimizer.lr_too_high",
+        "numerics.exp_overflow",
+        "optimizer.lr_too_low",
+        "numerics.log_zero",
+        "eval.underfit_stopped_early",
+    ),  # fmt: skip
+    intervention="re-initialise with torch's default",
+    next_measurement="standard deviation per layer at step 0",
+    source="Karpathy, A Recipe for Training Neural Networks",
+)

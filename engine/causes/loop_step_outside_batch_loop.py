@@ -1,0 +1,62 @@
+"""Many backward passes whose gradients are wiped before anybody steps: one update per epoch.
+
+Source: TAXONOMY; an indentation slip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from aitia.engine.case import Call, Case
+from aitia.engine.causes.base import DECISIVE, Cause, Weight, supports
+
+
+def weigh(case: Case) -> Iterator[Weight]:
+    """Backward–zero_grad pairs without a step between them."""
+    if case.n_steps < 1 or case.n_backward < 3 * case.n_steps:
+        return
+    lost = sum(_lost(text) * n for text, n in ((_parse(t), n) for t, n in case.signatures.items()))
+    if lost < 0.5 * case.n_backward:
+        return
+    yield supports(
+        DECISIVE,
+        f"{case.n_backward} backward passes made {case.n_steps} optimizer steps: the gradients of {lost} passes were cleared "
+        "before any step used them",
+        tool="gradient_debugger", step=1, n_backward=case.n_backward, n_steps=case.n_steps, lost=lost,
+    )  # fmt: skip
+
+
+def _parse(text: str) -> list[Call]:
+    from aitia.engine.case import parse_signature
+
+    return parse_signature(text)
+
+
+def _lost(calls: list[Call]) -> int:
+    """Backward passes whose gradient a later zero_grad wiped before a step."""
+    lost, pending = 0, 0
+    for call in calls:
+        if call.letter == "B":
+            pending += call.times
+        elif call.letter == "Z":
+            lost, pending = lost + pending, 0
+        elif call.letter == "S":
+            pending = 0
+    return lost
+
+
+CAUSE = Cause(
+    id="loop.step_outside_batch_loop",
+    title="optimizer.step() stands outside the batch loop: only the last batch of an epoch is used",
+    phase="loop",
+    repair="Move optimizer.step() into the batch loop.",
+    weigh=weigh,
+    mistaken_for={
+        "loop.accumulation_not_normalized": "there gradients are kept until the step",
+        "optimizer.lr_too_low": "there every batch makes a step",
+    },
+    explains=("eval.underfit_stopped_early", "optimizer.lr_too_low", "loop.zero_grad_after_backward"),
+    intervention="step after each backward",
+    next_measurement="backward passes per step",
+    source="",
+)

@@ -1,0 +1,45 @@
+"""ignore_index is the id of a real class, which is therefore never learned.
+
+Source: lucidrains/parti-pytorch#8; lucidrains/DALLE-pytorch#57.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from aitia.engine.case import Case
+from aitia.engine.causes.base import DECISIVE, STRONG, Cause, Weight, supports
+
+
+def weigh(case: Case) -> Iterator[Weight]:
+    """Targets equal to ignore_index that are not padding: single labels, or ids inside the sequence."""
+    for fact in case.train_loss_calls:
+        ignored = fact.data.get("ignore_index")
+        if not isinstance(ignored, int) or ignored < 0:
+            continue
+        share = 1.0 - float(fact.data.get("valid_share", 1.0) or 0.0)
+        pad = fact.data.get("padding") or {}
+        tail = float(pad.get("ignored_tail_share", 0.0) or 0.0)
+        shape = fact.data.get("target_shape") or []
+        if share > 0.01 and tail < 0.5 * share:
+            yield supports(
+                DECISIVE if len(shape) == 1 else STRONG,
+                f"ignore_index = {ignored} drops {100 * share:.0f} % of the targets, which are labels like the others and not "
+                "padding at the ends: that class is never learned",
+                tool="layer_analyzer", step=1, where=case.place(fact), ignore_index=ignored, dropped_share=share,
+            )  # fmt: skip
+            return
+
+
+CAUSE = Cause(
+    id="loss.ignore_index_hits_real_class",
+    title="ignore_index is the id of a real class, so that class never counts",
+    phase="loss",
+    repair="Use an ignore_index that no class has (such as -100) and a padding id of its own.",
+    weigh=weigh,
+    mistaken_for={"data.targets_mostly_masked": "there the masked positions are padding or prompts"},
+    explains=("data.targets_mostly_masked", "data.class_imbalance"),
+    intervention="ignore_index = -100",
+    next_measurement="loss and recall of the ignored class",
+    source="lucidrains/parti-pytorch#8",
+)

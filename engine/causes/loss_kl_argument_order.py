@@ -1,0 +1,41 @@
+"""A divergence with its arguments swapped: the model's output stands where the target belongs.
+
+Source: labmlai/annotated_deep_learning_paper_implementations#66; microsoft/ProDA#20.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from aitia.engine.case import Case
+from aitia.engine.causes.base import DECISIVE, STRONG, Cause, Weight, supports
+
+
+def weigh(case: Case) -> Iterator[Weight]:
+    """Which argument of kl_div carries the gradient, and which looks like a logarithm."""
+    for fact in case.train_loss_calls:
+        if fact.data.get("function") != "kl_div":
+            continue
+        if fact.data.get("target_requires_grad") and not fact.data.get("input_requires_grad"):
+            yield supports(DECISIVE, "in kl_div the second argument (the target) carries the gradient and the first does not: the "
+                           "arguments are swapped", step=1, where=case.place(fact))  # fmt: skip
+        elif (
+            fact.data.get("input_requires_grad")
+            and fact.data.get("target_requires_grad")
+            and fact.data.get("input_is_prob")
+        ):
+            yield supports(STRONG, "kl_div's first argument holds probabilities, where log-probabilities belong",
+                           step=1, where=case.place(fact))  # fmt: skip
+
+
+CAUSE = Cause(
+    id="loss.kl_argument_order",
+    title="kl_div is called with its arguments in the wrong order",
+    phase="loss",
+    repair="Call kl_div(log_q, p): log-probabilities of the model first, the target distribution second.",
+    weigh=weigh,
+    mistaken_for={"loss.missing_log": "there the first argument is the model's output, without its logarithm"},
+    intervention="swap the arguments",
+    next_measurement="which argument carries a gradient",
+    source="microsoft/ProDA#20",
+)

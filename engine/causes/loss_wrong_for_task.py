@@ -1,0 +1,76 @@
+"""A loss that cannot express the task: cross entropy over one logit, squared error on class ids.
+
+Source: SO 49931055, 34886605, 59129802.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from aitia.engine.case import Case, nanmax, nanmedian
+from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, Cause, Weight, against, supports
+
+REGRESSION = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
+
+
+def weigh(case: Case) -> Iterator[Weight]:
+    """Width of the output against the kind of target."""
+    for fact in case.train_loss_calls:
+        function, shape = fact.data.get("function"), fact.data.get("input_shape") or []
+        where = case.place(fact)
+        if function == "cross_entropy" and len(shape) >= 2 and shape[1] == 1:
+            yield supports(DECISIVE, "cross_entropy over a single logit is 0 whatever the model says: softmax of one value is 1",
+                           step=1, where=where, n_classes=1)  # fmt: skip
+        elif function in REGRESSION and "int" in str(
+            fact.data.get("target_source_dtype", fact.data.get("target_dtype"))
+        ):
+            yield from _class_ids(case, function, where_fact=fact)
+        elif function in REGRESSION:
+            dist = fact.data.get("target_dist") or {}
+            if 2 < len(dist) <= 32 and not fact.data.get("broadcast"):
+                yield from _class_ids(case, function, where_fact=fact)
+    for layer in case.run.layers:
+        if layer.cls == "Softmax" and nanmedian(case.layer_series(layer, "out_min")) == 1.0 == nanmax(
+            case.layer_series(layer, "out_max")
+        ):
+            yield supports(DECISIVE, f"{layer.name} is a softmax over one unit: its output is the constant 1",
+                           tool="layer_analyzer", subject=layer.name, step=1)  # fmt: skip
+
+
+def _class_ids(case: Case, function: object, where_fact: object) -> Iterator[Weight]:
+    from aitia.engine.records import Fact
+
+    fact = where_fact if isinstance(where_fact, Fact) else None
+    rows = case.calls(grad=True)
+    low, high = nanmedian(rows["target_min"]), nanmax(rows["target_max"])
+    shape = (fact.data.get("input_shape") or []) if fact else []
+    width = int(shape[-1]) if len(shape) > 1 else 1
+    if low < 0 or high < 2 or width > 1:
+        return
+    yield supports(STRONG, f"{function} against whole-number targets from {low:.0f} to {high:.0f}: class ids are treated as "
+                   "amounts", step=1, where=case.place(fact), target_min=low, target_max=high)  # fmt: skip
+    if case.learned:
+        yield against(MODERATE, "the loss falls clearly: the numbers may be counts", fall=case.loss.fall)
+
+
+CAUSE = Cause(
+    id="loss.wrong_for_task",
+    title="The loss does not fit the task: it cannot express what the targets mean",
+    phase="loss",
+    repair="Use cross_entropy with one logit per class (or binary_cross_entropy_with_logits with one logit) for classes.",
+    weigh=weigh,
+    mistaken_for={
+        "loss.shape_broadcast": "there shapes broadcast",
+        "eval.metric_bug": "there the loss itself is right",
+    },
+    explains=(
+        "optimizer.lr_too_low",
+        "numerics.vanishing_gradient",
+        "eval.underfit_stopped_early",
+        "model.saturated_units",
+        "graph.no_grad_region",
+    ),  # fmt: skip
+    intervention="replace the loss",
+    next_measurement="output width against the number of distinct targets",
+    source="SO 49931055",
+)

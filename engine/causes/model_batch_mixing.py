@@ -1,0 +1,37 @@
+"""One sample's output depends on the other samples of its batch.
+
+Source: Karpathy, A Recipe for Training Neural Networks; dqn-pytorch#1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from aitia.engine.case import Case
+from aitia.engine.causes.base import DECISIVE, Cause, Weight, supports
+
+
+def weigh(case: Case) -> Iterator[Weight]:
+    """In eval mode, on a copy: another sample was changed and this one's output moved."""
+    for fact in case.probes.get("batch_mixing", []):
+        if fact.data.get("mixes") is True:
+            change = float(fact.data.get("change") or 0.0)
+            yield supports(
+                DECISIVE, f"in eval mode, changing one sample of the batch changes other samples' outputs (by {change:.2g})",
+                tool="layer_analyzer", subject=str(fact.data.get("layer") or fact.subject) or None, step=1, change=change,
+            )  # fmt: skip
+            return
+
+
+CAUSE = Cause(
+    id="model.batch_mixing",
+    title="Samples of a batch leak into each other: an operation runs over the batch axis",
+    phase="forward",
+    repair="Correct the axis (dim, permute, reshape, batch_first) of the operation that mixes the batch.",
+    weigh=weigh,
+    mistaken_for={"eval.mode_not_eval": "there mixing comes from batch statistics in training mode"},
+    explains=("eval.underfit_stopped_early", "data.label_misaligned", "model.capacity_bottleneck", "eval.overfit"),
+    intervention="feed samples one by one",
+    next_measurement="dependence of each output on each sample",
+    source="Karpathy, A Recipe for Training Neural Networks",
+)

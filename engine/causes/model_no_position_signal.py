@@ -1,0 +1,42 @@
+"""Attention without positions: the order of the tokens makes no difference.
+
+Source: huggingface/transformers#19045; DEFault++.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from aitia.engine.case import Case
+from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, Cause, Weight, against, supports
+
+
+def weigh(case: Case) -> Iterator[Weight]:
+    """On a copy: tokens were permuted and nothing else happened than the same permutation."""
+    if not case.kinds("attention"):
+        return
+    for fact in case.probes.get("position", []):
+        if fact.data.get("blind") is True:
+            yield supports(
+                DECISIVE if not case.learned else STRONG,
+                "permuting the input tokens leaves the model's answer as it was: no position reaches it",
+                tool="layer_analyzer", subject=case.kinds("attention")[0].name, step=1,
+                change=float(fact.data.get("change") or 0.0),
+            )  # fmt: skip
+            if case.learned:
+                yield against(MODERATE, "the task is learned all the same: order may not matter here")
+            return
+
+
+CAUSE = Cause(
+    id="model.no_position_signal",
+    title="No position information reaches the attention layers",
+    phase="forward",
+    repair="Add the positional embedding (or encoding) to the token embedding.",
+    weigh=weigh,
+    mistaken_for={"model.capacity_bottleneck": "there order changes the output"},
+    explains=("eval.underfit_stopped_early", "model.capacity_bottleneck"),
+    intervention="add fixed sinusoidal positions",
+    next_measurement="output under permuted tokens",
+    source="huggingface/transformers#19045",
+)

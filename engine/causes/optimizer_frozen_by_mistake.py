@@ -1,0 +1,73 @@
+"""Parameters with requires_grad off although nothing was ever learned or loaded into them.
+
+Healthy twin: a backbone that was trained or loaded, then frozen.
+Source: open-mmlab/mmpretrain#702; TrainCheck pytorch-forum-84911.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from aitia.engine.case import Case, listing, nanmax
+from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, WEAK, Cause, Weight, against, supports, symptom
+
+
+def weigh(case: Case) -> Iterator[Weight]:
+    """Frozen while random: no load, no earlier training."""
+    frozen = [p for p in case.run.parameters if p.in_model and not p.requires_grad and p.layer is not None]
+    frozen = [p for p in frozen if p.name in set(case.covered("frozen")) or not case.covered("frozen")]
+    if not frozen or not case.trainable:
+        return
+    called = {x.name for x in case.run.layers if nanmax(case.layer_series(x, "calls")) > 0}
+    frozen = [p for p in frozen if not called or p.layer in called]
+    if not frozen:
+        return
+    size = sum(_numel(p.shape) for p in frozen)
+    share = size / max(1, size + sum(_numel(p.shape) for p in case.trainable))
+    loaded = case.run.facts("load_state_dict")
+    trained = [p for p in frozen if nanmax(case.column("update_norm", p.index)) > 0]
+    held = [p for p in frozen if p.optimizers]
+    statement = (
+        f"{listing(p.name for p in frozen)} ask for no gradient: {100 * share:.0f} % of the weights in use are frozen"
+    )
+    where = case.optimizer_place()
+    if loaded or trained:
+        yield against(STRONG, "the frozen part was trained or loaded before: freezing it looks deliberate",
+                      loaded=len(loaded), trained=len(trained))  # fmt: skip
+    elif not case.learned:
+        yield supports(DECISIVE, f"{statement}, at their random initial values (nothing was loaded or trained into them), "
+                       "and the loss does not fall", tool="layer_analyzer", subject=case.owner(frozen[0].name), step=1,
+                       where=where, frozen_share=share, frozen=len(frozen))  # fmt: skip
+    else:
+        yield supports(MODERATE + WEAK, f"{statement}, at their random initial values", tool="layer_analyzer",
+                       subject=case.owner(frozen[0].name), step=1, where=where, frozen_share=share)  # fmt: skip
+    if held:
+        yield symptom(WEAK, f"the optimizer was given {len(held)} of the frozen parameters: they were meant to train",
+                      held_frozen=len(held))  # fmt: skip
+    if frozen[-1].index > max(p.index for p in case.trainable):
+        yield supports(MODERATE, f"the last layer ({case.owner(frozen[-1].name)}) is among the frozen ones",
+                       tool="layer_analyzer")  # fmt: skip
+
+
+def _numel(shape: tuple[int, ...]) -> int:
+    n = 1
+    for d in shape:
+        n *= d
+    return n
+
+
+CAUSE = Cause(
+    id="optimizer.frozen_by_mistake",
+    title="Layers that should learn are frozen at their random initial values",
+    phase="setup",
+    repair="Set requires_grad back on for the layers that should learn, and freeze only what was pretrained.",
+    weigh=weigh,
+    mistaken_for={
+        "optimizer.params_missing_from_groups": "there gradients are computed and only the optimizer ignores them",
+        "graph.no_grad_region": "there requires_grad is on and the gradient absent all the same",
+    },
+    explains=("eval.underfit_stopped_early", "model.capacity_bottleneck"),
+    intervention="unfreeze the layers",
+    next_measurement="requires_grad of every parameter and where its values came from",
+    source="open-mmlab/mmpretrain#702",
+)

@@ -1,0 +1,49 @@
+"""The step runs with a gradient and a rate, and the parameter is bit for bit what it was.
+
+Source: pytorch/pytorch#118117; NVIDIA/TransformerEngine#3207.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from aitia.engine.case import Case, listing
+from aitia.engine.causes.base import DECISIVE, Cause, Weight, supports
+
+
+def weigh(case: Case) -> Iterator[Weight]:
+    """Held, with gradient, with rate, in full precision – and update exactly 0 on nearly every step."""
+    _, lr = case.run.scalar("lr")
+    if case.n_steps < 5 or not len(lr) or not np.nanmedian(lr) > 0:
+        return
+    if any(f.data.get("event") == "skip" for f in case.run.facts("scaler")):
+        return
+    still = []
+    for p in case.trainable:
+        if not p.optimizers or p.dtype in {"bfloat16", "float16"}:
+            continue
+        update, gradient = case.column("update_norm", p.index), case.column("grad_norm", p.index)
+        seen = np.isfinite(update) & (gradient > 0)
+        if seen.sum() >= 5 and (update[seen] == 0).mean() > 0.9:
+            still.append(p.name)
+    group_lr = case.run.table("group")["lr"]
+    if still and not (len(group_lr) and (group_lr == 0).any()):
+        yield supports(
+            DECISIVE, f"{listing(still)}: held by the optimizer, gradient above 0, rate above 0, update exactly 0",
+            tool="gradient_debugger", subject=case.owner(still[0]), step=1, parameters=len(still),
+        )  # fmt: skip
+
+
+CAUSE = Cause(
+    id="optimizer.silent_no_update",
+    title="Optimizer steps leave parameters unchanged although gradient and rate are above zero",
+    phase="step",
+    repair="Make the parameter contiguous or upgrade the backend; keep fp32 master weights for low precision.",
+    weigh=weigh,
+    mistaken_for={"optimizer.stale_param_reference": "there the optimizer does not hold the parameter"},
+    intervention="replace the parameter by a contiguous fp32 copy",
+    next_measurement="the parameter before and after one step",
+    source="pytorch/pytorch#118117",
+)

@@ -1,0 +1,234 @@
+"""From evidence to an answer: causes weighed, links of a chain set apart from their origin, confidence calibrated."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aitia.engine.case import Case
+from aitia.engine.causes import CAUSES
+from aitia.engine.causes.base import PRIOR, Cause, Weight
+from aitia.engine.locate import locate
+from aitia.engine.records import (
+    MAX_HYPOTHESES,
+    CausalHypothesis,
+    Diagnosis,
+    Evidence,
+    Fix,
+    RunStatus,
+    Verdict,
+)
+from aitia.engine.store.reader import Run
+from aitia.engine.symptoms import Symptom, symptoms
+
+LINK_PENALTY = 6.0
+"""Log-odds that a link in an established chain loses: it needs evidence of its own to be named beside its origin."""
+WORTH_SHOWING = 0.1
+"""Alternatives below one in ten are left out of the answer."""
+MAX_WEIGHTS = 6
+"""Evidence shown per hypothesis; the strongest tell enough."""
+
+
+@dataclass
+class Suspect:
+    """One cause with what was found for and against it."""
+
+    cause: Cause
+    weights: list[Weight]
+    links: list[str] = field(default_factory=list)
+    """Origins that explain it."""
+
+    @property
+    def raw(self) -> float:
+        """Log-odds from its own evidence."""
+        return PRIOR + sum(w.strength for w in self.weights)
+
+    @property
+    def score(self) -> float:
+        """Log-odds after explaining away."""
+        return self.raw - (LINK_PENALTY if self.links else 0.0)
+
+    @property
+    def seen(self) -> bool:
+        """Whether the mechanism itself was observed."""
+        return any(w.mechanism and w.strength > 0 for w in self.weights)
+
+    @property
+    def onset(self) -> int | None:
+        """First step at which the mechanism was seen."""
+        return next((w.step for w in self.weights if w.mechanism and w.step is not None), None)
+
+    @property
+    def subject(self) -> str | None:
+        """Accused component."""
+        return next((w.subject for w in self.weights if w.mechanism and w.subject), None)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """All suspects of a run, best first, and the symptoms that they have to explain."""
+
+    suspects: tuple[Suspect, ...]
+    symptoms: tuple[Symptom, ...]
+    faults: tuple[str, ...]
+    """Causes whose rule failed on this run (a fault of ours, told in the answer)."""
+
+
+@lru_cache(maxsize=1)
+def calibration() -> dict[str, Any]:
+    """Slope and offset from log-odds to confidence, and the bar; fitted on the development programs only."""
+    data: dict[str, Any] = json.loads((Path(__file__).parent / "calibration.json").read_text("utf-8"))
+    return data
+
+
+def confidence(score: float) -> float:
+    """Calibrated probability that a cause with this score is right."""
+    table = calibration()
+    return 1.0 / (1.0 + math.exp(-max(-40.0, min(40.0, table["slope"] * score + table["offset"]))))
+
+
+def judge(case: Case) -> Judgement:
+    """Weigh every cause of the catalogue against the run."""
+    suspects, faults = [], []
+    with np.errstate(all="ignore"):
+        for cause in CAUSES.values():
+            try:
+                weights = list(cause.weigh(case))
+            except Exception as error:  # noqa: BLE001 - one rule's fault must not cost the whole answer; it is told
+                faults.append(f"{cause.id} ({type(error).__name__}: {error})")
+                continue
+            suspect = Suspect(cause, weights)
+            if suspect.seen:
+                suspects.append(suspect)
+        found = symptoms(case)
+    _explain_away(suspects)
+    suspects.sort(key=lambda s: (-s.score, -s.raw, s.cause.id))
+    return Judgement(tuple(suspects), tuple(found), tuple(faults))
+
+
+def _explain_away(suspects: list[Suspect]) -> None:
+    """Mark links: a cause that an established origin explains, unless it came first."""
+    bar = _bar_score()
+    for origin in sorted(suspects, key=lambda s: -s.raw):
+        if origin.raw < bar or origin.links:
+            continue
+        for other in suspects:
+            if other is not origin and other.cause.id in origin.cause.explains and not _earlier(other, origin):
+                other.links.append(origin.cause.id)
+
+
+def _earlier(link: Suspect, origin: Suspect) -> bool:
+    return (
+        link.onset is not None and origin.onset is not None and link.onset + 1 < origin.onset and link.raw > origin.raw
+    )
+
+
+def _bar_score() -> float:
+    table = calibration()
+    odds = math.log(table["bar"] / (1.0 - table["bar"]))
+    return float((odds - table["offset"]) / table["slope"])
+
+
+def diagnose(run: Run) -> Diagnosis:
+    """Answer why a run failed, by rules alone. Deterministic; reads the run directory and nothing else."""
+    case = Case(run)
+    judgement = judge(case)
+    bar = calibration()["bar"]
+    accused = [s for s in judgement.suspects if confidence(s.score) >= bar]
+    shown = [s for s in judgement.suspects if confidence(s.score) >= WORTH_SHOWING][:MAX_HYPOTHESES]
+    verdict: Verdict = "faulty" if accused else ("unknown" if judgement.symptoms else "healthy")
+    ledger: list[Evidence] = []
+    hypotheses = []
+    if verdict != "healthy":
+        hypotheses = [_hypothesis(case, i + 1, s, ledger, judgement) for i, s in enumerate(shown)]
+    for sign in judgement.symptoms:
+        ledger.append(Evidence(id=f"E{len(ledger) + 1}", tool=sign.tool, statement=sign.statement, values=sign.values))
+    onset = hypotheses[0].onset_step if hypotheses else next((s.step for s in judgement.symptoms), None)
+    return Diagnosis(
+        run=run.id,
+        verdict=verdict,
+        summary=_summary(case, verdict, accused, judgement),
+        onset_step=onset if verdict != "healthy" else None,
+        hypotheses=tuple(hypotheses),
+        evidence=tuple(ledger),
+        next_measurements=_next(verdict, judgement, shown),
+    )
+
+
+def _hypothesis(case: Case, n: int, suspect: Suspect, ledger: list[Evidence], judgement: Judgement) -> CausalHypothesis:
+    pro, contra = [], []
+    ordered = sorted(suspect.weights, key=lambda w: -abs(w.strength))[:MAX_WEIGHTS]
+    for weight in ordered:
+        evidence = Evidence(
+            id=f"E{len(ledger) + 1}", tool=weight.tool, statement=weight.statement, values=dict(weight.values)
+        )
+        ledger.append(evidence)
+        (pro if weight.strength > 0 else contra).append(evidence.id)
+    cause = suspect.cause
+    where = next((w.where for w in suspect.weights if w.where is not None), None) or locate(
+        case.run, cause.id, suspect.subject
+    )
+    links = [s.cause.id for s in judgement.suspects if cause.id in s.links]
+    main = next(w for w in ordered if w.strength > 0)
+    explanation = f"{cause.title}. {_sentence(main.statement)}"
+    if links:
+        explanation += f" Consequences, not causes of their own: {', '.join(links)}."
+    if suspect.links:
+        explanation += f" It may be only a link in the chain that begins with {suspect.links[0]}."
+    return CausalHypothesis(
+        id=f"H{n}",
+        cause=cause.id,
+        confidence=round(confidence(suspect.score), 3),
+        phase=cause.phase,
+        component=suspect.subject,
+        location=where,
+        onset_step=suspect.onset,
+        evidence=tuple(pro),
+        against=tuple(contra),
+        explanation=explanation,
+        mistaken_for=tuple(f"{other}: {how}" for other, how in cause.mistaken_for.items()),
+        fix=Fix(summary=cause.repair),
+    )
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
+
+
+def _summary(case: Case, verdict: Verdict, accused: list[Suspect], judgement: Judgement) -> str:
+    info = case.run.info
+    length = (
+        f"{case.n_steps} optimizer steps" if case.n_steps else f"{case.n_backward} backward passes, no optimizer step"
+    )
+    ended = {RunStatus.RUNNING: "still running", RunStatus.KILLED: "killed"}.get(info.status, str(info.status))
+    if verdict == "faulty":
+        first = accused[0]
+        text = f"{first.cause.title}"
+        if first.subject:
+            text += f" ({first.subject})"
+        text += f". {_sentence(max(first.weights, key=lambda w: w.strength).statement)}"
+        rest = [s for s in accused[1:] if not s.links]
+        if rest:
+            text += f" Also: {'; '.join(s.cause.title for s in rest)}."
+        return text
+    if verdict == "unknown":
+        signs = "; ".join(s.statement for s in judgement.symptoms)
+        return f"Something is wrong, and no cause clears the bar: {signs} ({length}, {ended})."
+    if case.n_steps == 0 and case.n_backward == 0:
+        return f"Nothing speaks against this run, but it holds no training: no backward pass was recorded ({ended})."
+    return f"Nothing in the measurements speaks for a fault ({length}, {ended}; loss {case.loss.first:.4g} to {case.loss.last:.4g})."
+
+
+def _next(verdict: Verdict, judgement: Judgement, shown: list[Suspect]) -> tuple[str, ...]:
+    steps = []
+    if verdict == "unknown":
+        steps = [f"{s.cause.next_measurement} (for {s.cause.id})" for s in shown if s.cause.next_measurement]
+        steps += [s.next_step for s in judgement.symptoms if s.next_step]
+    steps += [f"the rule of {fault} failed on this run: please report it" for fault in judgement.faults]
+    return tuple(dict.fromkeys(steps))[:6]

@@ -46,7 +46,7 @@ def test_waiting_for_data_is_timed_and_lettered(recording: Any) -> None:
 
     assert len(recording.rows) == 5
     assert all(row["data_s"] > 0 for row in recording.rows)
-    assert next(iter(recording.orders)).split() == ["D", "Z0", "F", "L0", "B", "S0"]
+    assert recording.data("signature")[0]["signature"] == "D Z0 F0 L0 B S0"
 
 
 def test_one_batch_again_and_again(recording: Any) -> None:

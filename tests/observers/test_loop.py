@@ -46,7 +46,11 @@ def test_clip_before_unscale_is_told(recording: Any, unscale: bool) -> None:
         scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
         loss = loss_of(model)
         scaled = scaler.scale(loss)
-        scales = recording.scale_of(scaled), recording.scale_of(scaled / 2), recording.scale_of(loss)
+        scales = (
+            recording.recorder.scale_of(scaled),
+            recording.recorder.scale_of(scaled / 2),
+            recording.recorder.scale_of(loss),
+        )
         scaled.backward()
         if unscale:
             scaler.unscale_(optimizer)
@@ -135,6 +139,6 @@ def test_clearing_is_counted(recording: Any, how: str) -> None:
                     p.grad.zero_()
             loss.backward()
             optimizer.step()
-    counts = [row.get("n_zero_grad", 0) for row in recording.rows]
+    counts = [row["n_zero_grad"] for row in recording.rows]
 
     assert counts[1:] == ([0, 0, 0] if how == "never" else [1, 1, 1])

@@ -48,7 +48,7 @@ def test_site_of_a_scaled_sum_is_found(recording: Any) -> None:
         model = nn.Linear(3, 1)
         first = F.mse_loss(model(torch.randn(4, 3)), torch.randn(4, 1))
         second = F.l1_loss(model(torch.randn(4, 3)), torch.randn(4, 1))
-        sites = [recording.site_of(root) for root in (first / 4 + 0.1, second * 2, model.weight.sum())]
+        sites = [recording.recorder.site_of(root) for root in (first / 4 + 0.1, second * 2, model.weight.sum())]
 
     assert sites == [0, 1, -1]
 

@@ -21,6 +21,7 @@ OBSERVERS: Final = (
     "states",
     "trace",
     "graph",
+    "nonfinite",
 )
 """Module names in the order of installation; each holds one class `Watch`."""
 

@@ -146,4 +146,3 @@ def _expands(shapes: list[list[int]], result: Tensor) -> bool:
 
 def _is_compiled(module: nn.Module) -> bool:
     return type(module).__name__ == "OptimizedModule" or getattr(module, "_compiled_call_impl", None) is not None
-

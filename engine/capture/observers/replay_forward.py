@@ -1,0 +1,152 @@
+"""One forward of a copy of the model, operation by operation, to find the first one that makes a non-finite value."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import random
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from aitia.engine.capture.frames import user_file, walk
+
+LARGEST: Final = 400_000_000
+"""Bytes of a model that is still copied: the copy stands beside the original for a moment."""
+FILLING: Final = (
+    "fill",
+    "full",
+    "where",
+    "scalar_tensor",
+    "empty",
+    "copy",
+    "tril",
+    "triu",
+    "constant",
+    "zeros",
+    "ones",
+)
+"""Operations that put infinity where someone asked for it, as attention masks do."""
+
+
+def find_origin(
+    model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], state: Tensor | None, autocast: Any
+) -> dict[str, Any] | None:
+    """Run a copy's forward again; what is known of the first bad operation (keys as in `_describe`), or None."""
+    if sum(p.numel() * p.element_size() for p in (*model.parameters(), *model.buffers())) > LARGEST:
+        return None
+    twin = copy.deepcopy(model)
+    for module in twin.modules():
+        module._forward_hooks.clear()  # the program's own hooks may keep what they see
+    names = {id(m): name for name, m in twin.named_modules()}
+    mode = _Watcher(names)
+    with quiet(), torch.no_grad(), autocast or contextlib.nullcontext(), mode:
+        if state is not None:
+            torch.set_rng_state(state)
+        twin(*args, **kwargs)
+    return mode.first or mode.first_nan
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Random streams as before afterwards, nothing printed."""
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() and torch.cuda.is_initialized() else []
+    python, numbers = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=devices), contextlib.redirect_stdout(io.StringIO()):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numbers)
+
+
+class _Watcher(TorchDispatchMode):
+    def __init__(self, names: dict[int, str]) -> None:
+        super().__init__()
+        self._names = names
+        self.first: dict[str, Any] | None = None
+        """The first operation that made something non-finite of finite numbers."""
+        self.first_nan: dict[str, Any] | None = None
+        """The first that made NaN of infinities, as a softmax over a fully masked row does."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if self.first is not None:
+            return result
+        name = func._schema.name.rpartition("::")[2]
+        if any(f in name for f in FILLING):
+            return result
+        outputs = [t for t in _floats(result) if not bool(torch.isfinite(t).all())]
+        if not outputs:
+            return result
+        inputs = list(_floats((args, kwargs or {})))
+        finite = all(bool(torch.isfinite(t).all()) for t in inputs)
+        if finite:
+            self.first = self._describe(name, inputs, outputs[0], finite)
+        elif self.first_nan is None and _has_nan(outputs) and not _has_nan(inputs):
+            self.first_nan = self._describe(name, inputs, outputs[0], finite)
+        return result
+
+    def _describe(self, name: str, inputs: list[Tensor], output: Tensor, finite: bool) -> dict[str, Any]:
+        module, place = None, None
+        for frame in walk(sys._getframe(2)):
+            if frame.f_code.co_name == "find_origin":
+                break
+            file = user_file(frame.f_code.co_filename)
+            if place is None and file is not None:
+                place = (file, frame.f_lineno)
+            if module is None and frame.f_code.co_name == "_call_impl":
+                module = self._names.get(id(frame.f_locals.get("self")))
+        return {
+            "op": name,
+            "module": module,
+            "place": place,
+            "inputs_finite": finite,
+            "row": first_row(~torch.isfinite(output)),
+            "values": [extremes(t) for t in inputs[:3]],
+        }
+
+
+def _floats(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        if value.is_floating_point() and value.layout is torch.strided:
+            yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _floats(item)
+    elif isinstance(value, (tuple, list)):
+        for item in value:
+            yield from _floats(item)
+
+
+def _has_nan(tensors: list[Tensor]) -> bool:
+    return any(bool(torch.isnan(t).any()) for t in tensors)
+
+
+def first_row(bad: Tensor) -> int | None:
+    """Index in the first dimension of the first marked entry."""
+    if bad.dim() == 0:
+        return None
+    rows = bad.reshape(bad.shape[0], -1).any(1).nonzero()
+    return int(rows[0]) if len(rows) else None
+
+
+def extremes(x: Tensor) -> dict[str, Any]:
+    """Smallest, largest and how many are zero, NaN, infinite."""
+    x = x.detach()
+    finite = x[torch.isfinite(x)]
+    return {
+        "shape": list(x.shape),
+        "min": float(finite.min()) if finite.numel() else None,
+        "max": float(finite.max()) if finite.numel() else None,
+        "absmin": float(finite.abs().min()) if finite.numel() else None,
+        "zeros": int((x == 0).sum()),
+        "nan": int(torch.isnan(x).sum()),
+        "inf": int(torch.isinf(x).sum()),
+    }

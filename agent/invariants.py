@@ -14,8 +14,6 @@ from aitia.engine.store.reader import Run
 
 SOON = 20
 """Steps after which a fault of the loop or of the optimizer shows."""
-AFTER_ONSET = 10
-"""Steps beyond the onset that a test goes, so that a program that only just survived is not called sound."""
 MAX_NAMES = 6
 """Parameters that a test names; those of one layer tell as much as those of ten."""
 
@@ -283,7 +281,7 @@ MUST_MOVE = frozenset({
 def invariant(run: Run, hypothesis: CausalHypothesis) -> Invariant:
     """What the regression test of this hypothesis asserts."""
     if hypothesis.cause in MUST_MOVE and (names := _accused_parameters(run, hypothesis)):
-        return _moves(names, hypothesis.onset_step)
+        return _moves(names, _since(run, hypothesis))
     found = INVARIANTS.get(hypothesis.cause)
     return found if found is not None else by_diagnosis(hypothesis.cause)
 
@@ -299,15 +297,22 @@ def by_diagnosis(cause: str) -> Invariant:
     )
 
 
-def _moves(names: list[str], onset: int | None) -> Invariant:
+def _moves(names: list[str], since: int) -> Invariant:
     return Invariant(
         "the_accused_parameters_are_trained",
         "Optimizer steps change these parameters.",
-        f"parameters = {names!r}\nstill = [name for name in parameters if largest_update(run, name) == 0]\n\n"
-        'assert still == [], f"never changed by any of {run.n_steps} optimizer steps: {still}"',
+        f"parameters = {names!r}\n"
+        f"still = [name for name in parameters if largest_update(run, name, since={since}) == 0]\n\n"
+        'assert still == [], f"not changed by any optimizer step: {still}"',
         ("largest_update",),
-        SOON if onset is None or onset <= AFTER_ONSET else None,
+        since + SOON,
     )
+
+
+def _since(run: Run, hypothesis: CausalHypothesis) -> int:
+    """The step from which the accused parameters stood still: the last replacement, or the onset."""
+    replaced = [f.step for f in run.facts("parameter_replaced")]
+    return max([1, hypothesis.onset_step or 1, *replaced])
 
 
 def _accused_parameters(run: Run, hypothesis: CausalHypothesis) -> list[str]:

@@ -77,10 +77,10 @@ def finite(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
     return array[~np.isnan(array)]
 
 
-def largest_update(run: Run, parameter: str) -> float:
-    """The largest update norm of a parameter over all steps; 0 where it never moved or never was stepped."""
-    _, values = run.of_parameter(parameter, "update_norm")
-    return float(finite(values).max(initial=0.0))
+def largest_update(run: Run, parameter: str, since: int = 1) -> float:
+    """The largest update norm of a parameter from step `since` on; 0 where it never moved or never was stepped."""
+    steps, values = run.of_parameter(parameter, "update_norm")
+    return float(finite(values[steps >= since]).max(initial=0.0))
 
 
 def update_ratios(run: Run) -> npt.NDArray[np.float64]:

@@ -42,7 +42,8 @@ def stale_param_reference(accused: Accused) -> Patch | None:
         if any(not isinstance(s, cst.SimpleStatementLine) for s in moved):
             continue
         edits = Edits(source)
-        for s in moved:
+        used = any(s not in moved and _mentions(source, s, names[0]) for s in between)
+        for s in moved if not used else ():  # an optimizer that has already stepped is built anew, not moved
             edits.remove(s)
         edits.after(change, *[line for s in moved for line in edits.lines(s)])
         return accused.patch(f"build {names[0]} after the model's last change", edits)
@@ -165,8 +166,15 @@ def _takes(source: Source, call: cst.Call, models: set[str]) -> bool:
 
 def _depends(source: Source, statement: Statement, name: str) -> bool:
     """Whether a statement builds something on the optimizer, such as a scheduler."""
-    uses = any(source.code(n) == name for n in source.nodes(cst.BaseExpression, statement))  # type: ignore[type-abstract]
-    return uses and any(isinstance(n, cst.Assign) for n in source.nodes(cst.Assign, statement))
+    return _mentions(source, statement, name) and any(
+        isinstance(n, cst.Assign) for n in source.nodes(cst.Assign, statement)
+    )
+
+
+def _mentions(source: Source, statement: Statement, name: str) -> bool:
+    return any(
+        source.code(n) == name for n in (*source.nodes(cst.Name, statement), *source.nodes(cst.Attribute, statement))
+    )
 
 
 def _root(accused: Accused, source: Source, built: cst.Call) -> tuple[str | None, bool]:

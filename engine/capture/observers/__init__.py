@@ -22,6 +22,7 @@ OBSERVERS: Final = (
     "trace",
     "graph",
     "nonfinite",
+    "memory",
 )
 """Module names in the order of installation; each holds one class `Watch`."""
 

@@ -35,6 +35,9 @@ class Watch(Observer):
         self._forwards = 0
         self._compiled = False
         self.ops: list[dict[str, Any]] = []
+        self.activation_bytes = 0
+        """Results with a graph that one forward and its loss made: about what is kept until backward."""
+        self._bytes = 0
         self._told: set[str] = set()
 
     def install(self) -> None:
@@ -77,6 +80,7 @@ class Watch(Observer):
 
     def before_backward(self, loss: Tensor, site: int) -> None:
         """Tell what the program computed outside of modules on the way to this loss."""
+        self.activation_bytes, self._bytes = max(self.activation_bytes, self._bytes), 0
         ops, self.ops = self.ops, []
         if not ops:
             return
@@ -103,6 +107,8 @@ class Watch(Observer):
         """One torch call of the program ended."""
         place = user_frame()
         node = result.grad_fn
+        if node is not None and result._base is None:
+            self._bytes += result.numel() * result.element_size()
         if node is not None and place is not None and LINE_MARK not in node.metadata:
             node.metadata[LINE_MARK] = place
         name = str(getattr(function, "__name__", "")).strip("_")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from runs import STORIES, write_run
+from runs import STORIES, write_diagnosis, write_run
 
 
 @pytest.fixture(scope="session")
@@ -13,5 +13,7 @@ def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run root that holds one synthetic run of every story."""
     root = tmp_path_factory.mktemp("synthetic")
     for story in STORIES:
-        write_run(root, story)
+        run = write_run(root, story)
+        if story == "stale_head":
+            write_diagnosis(run)
     return root

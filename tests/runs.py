@@ -9,7 +9,20 @@ from typing import Literal
 
 import numpy as np
 
-from aitia.engine.records import Failure, LayerInfo, LossSite, OptimizerInfo, ParameterInfo, RunInfo, RunStatus
+from aitia.engine.records import (
+    CausalHypothesis,
+    Diagnosis,
+    Evidence,
+    Failure,
+    Fix,
+    LayerInfo,
+    LossSite,
+    OptimizerInfo,
+    ParameterInfo,
+    RunInfo,
+    RunStatus,
+    SourceLocation,
+)
 from aitia.engine.store.reader import Run
 from aitia.engine.store.schema import WIDE
 from aitia.engine.store.writer import RunWriter
@@ -172,3 +185,43 @@ def _ending(writer: RunWriter, story: Story, steps: int, path: Path) -> None:
         writer.fact("exception", steps + 1, 0.6, "fc2", {**failure.model_dump(), "oom": False}, "train.py", 5)
     else:
         writer.update(status=RunStatus.FINISHED, exit_code=0, ended=1_767_225_601.0)
+
+
+def write_diagnosis(run: Run, *, text: str = "", mode: Literal["rules", "llm"] = "rules") -> Diagnosis:
+    """Put a stored answer beside a run, accusing the head's stale reference; `text` is woven into every sentence."""
+    evidence = tuple(
+        Evidence(
+            id=f"E{i}",
+            tool="gradient_debugger",
+            statement=f"fc2.weight fact {i}. {text}",
+            values={"value": i, "note": text},
+        )
+        for i in range(1, 5)
+    )
+    best = CausalHypothesis(
+        id="H1",
+        cause="optimizer.stale_param_reference",
+        confidence=0.97,
+        phase="setup",
+        component=text or "fc2",
+        onset_step=1,
+        location=SourceLocation(file="train.py", lines=(3,)),
+        evidence=("E1", "E2"),
+        against=("E3",),
+        explanation=f"The optimizer holds tensors that the model no longer uses. {text}",
+        mistaken_for=(f"optimizer.lr_too_low {text}",),
+        fix=Fix(summary=f"Build the optimizer last. {text}", kind="edit", diff=f"--- a/train.py\n+# {text}\n"),
+    )
+    other = CausalHypothesis(id="H2", cause="optimizer.lr_too_low", confidence=0.1, phase="setup", evidence=("E4",))
+    diagnosis = Diagnosis(
+        run=run.id,
+        verdict="faulty",
+        mode=mode,
+        summary=f"The head never moves. {text}",
+        onset_step=1,
+        hypotheses=(best, other),
+        evidence=evidence,
+        next_measurements=(f"Measure. {text}",),
+    )
+    (run.path / "diagnosis.json").write_text(diagnosis.model_dump_json(), "utf-8")
+    return diagnosis

@@ -12,7 +12,7 @@ import numpy as np
 from mcp.server.mcpserver.exceptions import ResourceNotFoundError, ToolError
 from mcp.shared.path_security import PathEscapeError, safe_join
 
-from aitia.engine.store.reader import Array, Run
+from aitia.engine.store.reader import Array
 from aitia.tools.surface import Surface
 from aitia.tools.trust import untrusted
 
@@ -38,16 +38,17 @@ def artifact_text(surface: Surface, run: str, artifact: str) -> str:
     if artifact in TABLES:
         return _csv(opened.table(TABLES[artifact]))
     if artifact == "log.txt":
-        return untrusted(_read(opened, artifact), MAX_CHARS, tail=True)
-    if artifact.startswith("source/"):
-        return untrusted(_read(opened, artifact), MAX_CHARS)
+        return untrusted(_read(opened.path, artifact), MAX_CHARS, tail=True)
+    folder, _, file = artifact.partition("/")
+    if folder == "source" and file in opened.sources:
+        return untrusted(_read(opened.path / folder, file), MAX_CHARS)
     raise ResourceNotFoundError(f"no such artifact; there are {', '.join(NAMES)}")
 
 
-def _read(run: Run, artifact: str) -> str:
+def _read(folder: Path, artifact: str) -> str:
     missing = ResourceNotFoundError(f"this run has no such file; artifacts are {', '.join(NAMES)}")
     try:
-        path = Path(safe_join(run.path, artifact))
+        path = Path(safe_join(folder, artifact))
         # The check above is older than the open below: a link put there meanwhile is refused by the system.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
     except (PathEscapeError, OSError, ValueError):

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any
 
 import pytest
+from eras import Connect
 from mcp import Client
 
 from aitia.tools.server import build_server
-
-Connect = Callable[..., AbstractAsyncContextManager[Any]]
 
 
 @pytest.fixture(params=["auto", "legacy"])

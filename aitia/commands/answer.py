@@ -77,8 +77,8 @@ def _main(screen: Console, run: Run, diagnosis: Diagnosis, h: CausalHypothesis) 
     if h.onset_step is not None:
         place.append(f"from step {h.onset_step} on")
     facts.add_row("Where", Text(" · ".join(place)))
-    if h.explanation:
-        facts.add_row("Why", Text(clean(h.explanation)))
+    if more := _beyond(diagnosis.summary, h.explanation):
+        facts.add_row("Why", Text(clean(more)))
     screen.print(facts)
     _source(screen, run, h)
     screen.print()
@@ -92,6 +92,13 @@ def _main(screen: Console, run: Run, diagnosis: Diagnosis, h: CausalHypothesis) 
     if h.fix is not None:
         screen.print()
         tell_fix(screen, h.fix)
+
+
+def _beyond(summary: str, explanation: str) -> str:
+    """What the explanation adds to the summary that was printed above it."""
+    if summary.startswith(explanation):
+        return ""
+    return explanation.removeprefix(summary).strip()
 
 
 def _source(screen: Console, run: Run, h: CausalHypothesis) -> None:

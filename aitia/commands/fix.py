@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -66,8 +67,33 @@ def project_of(run: Run) -> Path:
 
 
 def tell_incident(screen: Console, incident: Incident) -> None:
-    """Print the fix and what was left behind."""
+    """Print the fix, whether it was proved, and what was left behind."""
+    from rich.table import Table
+    from rich.text import Text
+
     from aitia.commands.answer import tell_fix
+    from aitia.commands.screen import clean
 
     screen.print()
     tell_fix(screen, incident.fix)
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    if incident.test is not None:
+        status = f"{incident.test_status}: {incident.test_reason}" if incident.test_reason else incident.test_status
+        table.add_row("Test", Text(f"{_here(incident.test)} ({clean(status)})"))
+    if incident.journal is not None:
+        table.add_row("Journal", Text(_here(incident.journal)))
+    for path in incident.applied:
+        table.add_row("Changed", Text(f"{_here(path)} (the old file is kept beside it)"))
+    for tried in incident.refuted:
+        table.add_row("Refuted", Text(clean(tried)))
+    screen.print()
+    screen.print(table)
+
+
+def _here(path: Path) -> str:
+    """The path as one would type it."""
+    with contextlib.suppress(ValueError):
+        return str(path.relative_to(Path.cwd()))
+    return str(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.machinery
 import os
 import shlex
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -35,12 +36,16 @@ def run(
         _require_module(script)
     else:
         _require_script(script)
+    argv = [*(["-m"] if module else []), script, *(args or [])]
+    from aitia.engine.capture.session import switched_off
+
+    if switched_off():
+        raise SystemExit(subprocess.call([sys.executable, *argv]))
     root = runs_root(runs).absolute()  # the program may change its working directory
     _require_folder(root)
     known = set(list_runs(root))
     from aitia.engine.capture.launch import run_script
 
-    argv = [*(["-m"] if module else []), script, *(args or [])]
     code = run_script(argv, level=level.value, root=root)
     new = [path for path in list_runs(root) if path not in known]
     if as_json:

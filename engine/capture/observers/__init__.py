@@ -23,6 +23,7 @@ OBSERVERS: Final = (
     "graph",
     "nonfinite",
     "memory",
+    "probes",
 )
 """Module names in the order of installation; each holds one class `Watch`."""
 

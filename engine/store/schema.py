@@ -176,27 +176,54 @@ FACT_KINDS: Final[dict[str, str]] = {
     "scaler": "GradScaler: data: event ('built','skip','update'), scale, previous",
     "autocast": "first autocast region seen. data: dtype, device, nested_in_no_grad",
     "loader": "a DataLoader was iterated first. data: index, batch_size, n_samples, n_batches, shuffle, sampler, drop_last, "
-    "num_workers, training (whether the next root forward tracked gradients)",
-    "epoch": "a loader began again. data: index, epoch, order_hash (of the first batches), same_as_previous",
+    "num_workers, training (whether the next root forward tracked gradients), dataset, dataset_seen_as (index of the "
+    "first loader over the same data)",
+    "epoch": "a loader's epoch is over. data: index, epoch, order_hash (of the first batches), same_as_previous, n_taken "
+    "(batches that were taken)",
     "loss_call": "first call at a loss site, and whenever shapes' relation or reduction changes. data: function, input_shape, "
     "target_shape, input_dtype, target_dtype, reduction, ignore_index, weight (bool), label_smoothing, broadcast "
     "(bool: shapes differ but broadcast), n_classes, input_is_prob (bool), input_is_logprob (bool), "
-    "input_requires_grad, target_requires_grad, target_dist (class counts, up to 32 classes)",
+    "input_requires_grad, target_requires_grad, target_dist (class counts, up to 32 classes), target_lowest, "
+    "target_highest, target_integral (floating targets that are all whole), weight_values, log_target, input_by "
+    "(autograd node that made the prediction), raised (class of the exception, if the call failed)",
+    "confusion": "at the end, per loss site with up to 32 classes. data: grad, n_classes, table [target][predicted] "
+    "(counts; old ones weigh less, so that it shows the end of the training)",
+    "loss_code": "what the program computed outside of modules on the way to a backward root, in the first two steps: a "
+    "loss written by hand. subject: site; location: where the root was made. data: site, ops [{op, line, inputs "
+    "(shapes), output (shape), grad, expanding (the shapes broadcast to more entries than either has), outside}]",
     "graph": "the autograd graph of a backward root was walked (first steps, and after changes). data: site, ops (near the "
-    "root, in order), op_counts, reached [parameter names], not_reached_trainable [names], depth, n_nodes, truncated",
-    "alignment": "integer targets against integer inputs of a sequence model. data: match_by_offset {offset: share}, copy_share",
+    "root, in order), op_counts, reached [parameter names], n_reached, not_reached_trainable [names], n_not_reached, "
+    "depth, n_nodes, truncated, sites (all loss sites in this graph), terms [{site (-1: no loss function), op, factor}] "
+    "(the summands of the root and what each is multiplied by; op 'constant': a number or a term without gradient), "
+    "chains {loss node: operations right before it}, checkpoint [nodes], patterns {softmax_before_log_softmax, "
+    "sigmoid_before_bce_logits, softmax_before_nll, relu_before_mse … (bool), sqrt_nodes, n_matmul, n_nonlinear, "
+    "singular_near_root [names]}",
+    "alignment": "integer targets against integer inputs of a sequence model. data: match_by_offset {offset: share}, copy_share, best (offset that matches most)",
     "nonfinite": "the first non-finite value. data: kind (input|activation|loss|gradient|parameter|optimizer_state|target), "
-    "where (forward|backward|step), op, row, inputs_finite, last_finite, values (that entered)",
+    "where (forward|loss|backward|step), op, module, row (sample), inputs_finite, values [{shape, min, max, absmin, "
+    "zeros, nan, inf}] (that entered), masked (a where or mask stands between the operation and the loss), n_singular "
+    "(entries at the singular place), parameters [names], states [names], gradient_was_finite (of the step before), "
+    "loss; location: the line that made the operation",
     "warning": "data: category, message (untrusted)",
     "exception": "data: as `Failure`; oom (bool)",
     "state_dict": "state_dict() of a watched model was kept alive. data: root, aliased (bool: shares storage with the "
     "live parameters), alive_after_steps",
-    "load_state_dict": "data: root, strict, matched, missing [..], unexpected [..], n_model, n_given",
+    "load_state_dict": "data: root, strict, matched, missing [..], unexpected [..], n_missing, n_unexpected, n_model, n_given, "
+    "aliased (bool: it was given the model's own live tensors), raised",
+    "loaded_weights": "first use of a model after load_state_dict. data: root, n, changed [parameters that are not as loaded]",
     "save": "torch.save was called. data: n_tensors, root (which model's tensors they are), equals_live (bool)",
     "hooks": "forward hooks by the program grew. data: count, per_step",
-    "probe": "an experiment on a copy, after the training. data: name, result …, seconds",
-    "sample_neighbours": "nearest-neighbour label agreement. data: agreement, chance, n, dims",
-    "memory": "data: live_graphs (autograd graphs still alive), tensors_alive, history_len",
+    "probe": "an experiment on a copy, after the training. data: name, seconds, and by name - two_evals: differ, "
+    "difference; unit_symmetry: symmetric [names], n_weights; batch_mixing: mixing, difference; affine: affine, error, "
+    "n_linear_layers; causal: leak, sees_past; position: order_ignored, last_order_ignored; later_inputs: "
+    "early_matters, late_matters, only_first_position_matters, sensitivity; train_eval_gap: difference, loss_train, "
+    "loss_eval; fit_one_batch: loss_before, loss_after, best, steps. Or: skipped, failed",
+    "sample_neighbours": "nearest-neighbour label agreement. data: agreement, chance, n, dims, classes, n_repeated "
+    "(samples whose input occurs more than once), repeated_agreement (share of them with the same label)",
+    "memory": "when graphs pile up, and at the end. data: live_graphs (graphs of losses more than 20 steps old that are "
+    "still alive), tensors_alive (of them: the loss tensor itself is kept), history_len, rss_first, rss_peak, "
+    "activation_bytes (of one step), parameter_bytes, final",
+    "syncs": "calls that waited for the accelerator. data: total, lines [{file, line, times}]",
     "stopped": "data: signal",
     "recorder": "something the recorder could not see or that failed inside it. data: what, detail",
 }

@@ -88,17 +88,24 @@ class Call:
     times: int = 1
 
 
-_TOKEN = re.compile(r"^([A-Za-z])(\d*)(?:\*(\d+))?$")
+_TOKEN = re.compile(r"\(|\)(?:\*(\d+))?|([A-Za-z])(\d*)(?:\*(\d+))?")
+MAX_CALLS = 2000
+"""Repeats beyond this are cut: what a step does is clear long before."""
 
 
 def parse_signature(text: str) -> list[Call]:
-    """The calls of one step, in order."""
-    calls = []
-    for token in text.split():
-        match = _TOKEN.match(token)
-        if match:
-            calls.append(Call(match[1], int(match[2] or 0), int(match[3] or 1)))
-    return calls
+    """The calls of one step in order; folded groups such as `(Z0 F0 B)*23` are unfolded."""
+    stack: list[list[Call]] = [[]]
+    for match in _TOKEN.finditer(text):
+        if match[0] == "(":
+            stack.append([])
+        elif match[0].startswith(")"):
+            group = stack.pop() if len(stack) > 1 else []
+            room = max(1, MAX_CALLS // max(1, len(group)))
+            stack[-1].extend(group * min(int(match[1] or 1), room))
+        else:
+            stack[-1].append(Call(match[2], int(match[3] or 0), int(match[4] or 1)))
+    return [call for level in stack for call in level]
 
 
 class Case:
@@ -207,7 +214,9 @@ class Case:
         rows = self.run.table("loss")
         counts: dict[str, float] = {}
         for fact in self.run.facts("loss_call"):
-            for key, value in (fact.data.get("target_dist") or {}).items():
+            dist = fact.data.get("target_dist") or []
+            items = dist.items() if isinstance(dist, dict) else enumerate(dist)
+            for key, value in items:
                 counts[str(key)] = counts.get(str(key), 0.0) + float(value)
         if counts:
             return max(counts.values()) / sum(counts.values())
@@ -228,14 +237,19 @@ class Case:
         """The loss site of that index."""
         return next((s for s in self.run.losses if s.index == index), None)
 
+    @staticmethod
+    def site_of(fact: Fact) -> int | None:
+        """Loss site that a `loss_call` (or another fact about a site) speaks of."""
+        return int(fact.subject) if fact.subject.isdigit() else None
+
     @cached_property
     def train_loss_calls(self) -> list[Fact]:
         """`loss_call` facts of sites that were called with gradients tracked."""
         sites = set(self.calls(grad=True)["site"].astype(int).tolist())
         found = []
         for fact in self.run.facts("loss_call"):
-            site = fact.data.get("site", fact.data.get("index"))
-            if site is None or int(site) in sites:
+            site = self.site_of(fact)
+            if site is None or site in sites:
                 found.append(fact)
         return found
 

@@ -20,10 +20,15 @@ def weigh(case: Case) -> Iterator[Weight]:
         _, norm = case.run.scalar("grad_norm")
         left = nanmedian(norm)
         yield supports(
-            DECISIVE, f"clipping ran before unscale_ with a loss scale of {scale:.3g}: the norm that reached the step is "
+            DECISIVE,
+            f"clipping ran before unscale_ with a loss scale of {scale:.3g}: the norm that reached the step is "
             f"{left:.2g} (max_norm / scale)",
-            tool="gradient_debugger", step=max(1, fact.step), where=case.place(fact), loss_scale=float(scale), grad_norm=left,
-        )  # fmt: skip
+            tool="gradient_debugger",
+            step=max(1, fact.step),
+            where=case.place(fact),
+            loss_scale=float(scale),
+            grad_norm=left,
+        )
         if not case.learned:
             yield symptom(
                 MODERATE, f"the loss hardly falls ({case.loss.first:.3g} to {case.loss.last:.3g})", loss=case.loss.last

@@ -32,8 +32,11 @@ def weigh(case: Case) -> Iterator[Weight]:
     yield supports(
         DECISIVE if not case.learned else STRONG,
         f"{100 * worst:.0f} % of the gradient of {which.name} is exactly 0 under float16, and no GradScaler is used",
-        tool="gradient_debugger", subject=case.owner(which.name), step=1, zero_share=worst,
-    )  # fmt: skip
+        tool="gradient_debugger",
+        subject=case.owner(which.name),
+        step=1,
+        zero_share=worst,
+    )
     if nanmedian([s for s, _ in shares[: len(shares) // 2]]) > nanmedian([s for s, _ in shares[len(shares) // 2 :]]):
         yield symptom(MODERATE, "the share grows towards the first layers")
 

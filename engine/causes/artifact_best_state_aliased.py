@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-
-from aitia.engine.case import Case, listing, nanmax, nanmedian
-from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, WEAK, Cause, Weight, against, supports, symptom
+from aitia.engine.case import Case
+from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, Cause, Weight, supports, symptom
 
 
 def weigh(case: Case) -> Iterator[Weight]:
@@ -32,8 +30,12 @@ def weigh(case: Case) -> Iterator[Weight]:
         DECISIVE if loaded or len(kept) > 1 or saved else STRONG,
         f"a state_dict taken at step {held.step} was kept for {after} more steps without a copy: its tensors are the live "
         "parameters, so it changed with every step",
-        tool="memory_tracker", step=held.step, where=case.place(held), alive_after_steps=after, kept=len(kept),
-    )  # fmt: skip
+        tool="memory_tracker",
+        step=held.step,
+        where=case.place(held),
+        alive_after_steps=after,
+        kept=len(kept),
+    )
     if loaded:
         yield symptom(MODERATE, "and it was loaded back later: that changed nothing", step=loaded[0].step)
 

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-
-from aitia.engine.case import Case, listing, nanmax, nanmedian
-from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, WEAK, Cause, Weight, against, supports, symptom
+from aitia.engine.case import Case
+from aitia.engine.causes.base import DECISIVE, STRONG, Cause, Weight, supports
 
 
 def weigh(case: Case) -> Iterator[Weight]:
@@ -26,8 +24,13 @@ def weigh(case: Case) -> Iterator[Weight]:
                 DECISIVE if matched == 0 or share < 0.2 else STRONG,
                 f"load_state_dict(strict=False) matched {matched:.0f} of {given:.0f} given tensors ({total:.0f} in the model): the "
                 "rest kept its initial values",
-                tool="layer_analyzer", step=max(1, fact.step), where=case.place(fact), matched=matched, given=given, total=total,
-            )  # fmt: skip
+                tool="layer_analyzer",
+                step=max(1, fact.step),
+                where=case.place(fact),
+                matched=matched,
+                given=given,
+                total=total,
+            )
             return
 
 

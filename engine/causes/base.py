@@ -36,15 +36,25 @@ class Weight:
     where: SourceLocation | None = None
 
 
-def supports(strength: float, statement: str, /, *, mechanism: bool = True, tool: str = "causal",
-             subject: str | None = None, step: int | None = None, where: SourceLocation | None = None,
-             **values: Scalar) -> Weight:  # fmt: skip
+def supports(
+    strength: float,
+    statement: str,
+    /,
+    *,
+    mechanism: bool = True,
+    tool: str = "causal",
+    subject: str | None = None,
+    step: int | None = None,
+    where: SourceLocation | None = None,
+    **values: Scalar,
+) -> Weight:
     """Evidence for; `values` are the numbers that the statement speaks of."""
     return Weight(strength, statement, values, tool, mechanism, subject, step, where)
 
 
-def symptom(strength: float, statement: str, /, *, tool: str = "causal", step: int | None = None,
-            **values: Scalar) -> Weight:  # fmt: skip
+def symptom(
+    strength: float, statement: str, /, *, tool: str = "causal", step: int | None = None, **values: Scalar
+) -> Weight:
     """Evidence that fits the cause but that others would show too."""
     return Weight(strength, statement, values, tool, False, None, step)
 

@@ -30,9 +30,15 @@ def weigh(case: Case) -> Iterator[Weight]:
     if share < SKEWED or predicted < min(0.995, share + 0.5 * (1 - share)):
         return
     yield supports(
-        STRONG, f"{100 * share:.0f} % of the targets are one class and the model says that class in {100 * predicted:.0f} % of "
-        "its predictions", tool="layer_analyzer", step=1, where=case.site_place(), target_share=share, predicted_share=predicted,
-    )  # fmt: skip
+        STRONG,
+        f"{100 * share:.0f} % of the targets are one class and the model says that class in {100 * predicted:.0f} % of "
+        "its predictions",
+        tool="layer_analyzer",
+        step=1,
+        where=case.site_place(),
+        target_share=share,
+        predicted_share=predicted,
+    )
     weighted = any(f.data.get("weight") for f in case.train_loss_calls)
     if not weighted:
         yield symptom(WEAK, "the loss carries no class weights")

@@ -12,8 +12,15 @@ from aitia.engine.case import Case
 from aitia.engine.causes.base import DECISIVE, MODERATE, Cause, Weight, supports
 from aitia.engine.causes.crash import failure_place, same_failure
 
-_PATTERNS = (r"index out of range in self", r"Target -?\d+ is out of bounds", r"device-side assert", r"index -?\d+ is out of bounds",
-             r"indices should be", r"Class values must be smaller than num_classes", r"out of bounds for dimension")  # fmt: skip
+_PATTERNS = (
+    r"index out of range in self",
+    r"Target -?\d+ is out of bounds",
+    r"device-side assert",
+    r"index -?\d+ is out of bounds",
+    r"indices should be",
+    r"Class values must be smaller than num_classes",
+    r"out of bounds for dimension",
+)
 
 
 def weigh(case: Case) -> Iterator[Weight]:
@@ -24,15 +31,29 @@ def weigh(case: Case) -> Iterator[Weight]:
     target = re.search(r"Target (-?\d+) is out of bounds", failure.message)
     layer = case.run.layer(failure.module) if failure.module else None
     table = (layer.config if layer else {}).get("num_embeddings")
-    what = (f"target {target[1]} for {case.n_classes} classes" if target and case.n_classes else
-            f"an id beyond the {table} rows of {failure.module}" if table else "an index beyond its table")  # fmt: skip
+    what = (
+        f"target {target[1]} for {case.n_classes} classes"
+        if target and case.n_classes
+        else f"an id beyond the {table} rows of {failure.module}"
+        if table
+        else "an index beyond its table"
+    )
     yield supports(
-        DECISIVE, f"the run ended in {failure.type}: {what}", tool="error_diagnoser", subject=failure.module,
-        step=case.n_steps + 1, where=failure_place(failure), phase=failure.phase,
-    )  # fmt: skip
+        DECISIVE,
+        f"the run ended in {failure.type}: {what}",
+        tool="error_diagnoser",
+        subject=failure.module,
+        step=case.n_steps + 1,
+        where=failure_place(failure),
+        phase=failure.phase,
+    )
     if layer is not None and layer.kind == "embedding":
-        yield supports(MODERATE, f"{layer.name} (Embedding) was running, with inputs {', '.join(failure.inputs)}",
-                       tool="error_diagnoser", subject=layer.name)  # fmt: skip
+        yield supports(
+            MODERATE,
+            f"{layer.name} (Embedding) was running, with inputs {', '.join(failure.inputs)}",
+            tool="error_diagnoser",
+            subject=layer.name,
+        )
 
 
 CAUSE = Cause(

@@ -36,20 +36,33 @@ def weigh(case: Case) -> Iterator[Weight]:
         memorises = train.n > 5 and train.last > chance + 0.25 * (1 - chance)
         strength = STRONG if held_out.n or memorises else MODERATE
         yield supports(
-            strength, f"the nearest neighbour of a training sample has the same label in {100 * agreement:.0f} % of {n:.0f} "
+            strength,
+            f"the nearest neighbour of a training sample has the same label in {100 * agreement:.0f} % of {n:.0f} "
             f"samples; chance is {100 * chance:.0f} %: labels do not go with the features",
-            tool="layer_analyzer", step=1, agreement=agreement, chance=chance, n=n,
-        )  # fmt: skip
+            tool="layer_analyzer",
+            step=1,
+            agreement=agreement,
+            chance=chance,
+            n=n,
+        )
         if held_out.n:
-            yield symptom(MODERATE, f"evaluation accuracy never left chance (best {held_out.highest:.2f} against {chance:.2f})",
-                          best=held_out.highest, chance=chance)  # fmt: skip
+            yield symptom(
+                MODERATE,
+                f"evaluation accuracy never left chance (best {held_out.highest:.2f} against {chance:.2f})",
+                best=held_out.highest,
+                chance=chance,
+            )
         if memorises:
             yield symptom(
                 MODERATE, f"training accuracy rises to {train.last:.2f} all the same: memorised", accuracy=train.last
             )
     elif lift > 0.3:
-        yield against(STRONG, f"nearest neighbours share labels in {100 * agreement:.0f} % of the samples (chance "
-                      f"{100 * chance:.0f} %)", agreement=agreement, chance=chance)  # fmt: skip
+        yield against(
+            STRONG,
+            f"nearest neighbours share labels in {100 * agreement:.0f} % of the samples (chance {100 * chance:.0f} %)",
+            agreement=agreement,
+            chance=chance,
+        )
 
 
 CAUSE = Cause(

@@ -22,18 +22,28 @@ def weigh(case: Case) -> Iterator[Weight]:
             continue
         if best >= 2:
             yield supports(
-                DECISIVE, f"the targets are the inputs {best} positions later ({100 * table[best]:.0f} % match; at 1 position "
+                DECISIVE,
+                f"the targets are the inputs {best} positions later ({100 * table[best]:.0f} % match; at 1 position "
                 f"{100 * table.get(1, 0.0):.0f} %): shifted {best} times",
-                tool="layer_analyzer", step=1, where=case.place(fact), offset=best, match=table[best],
-            )  # fmt: skip
+                tool="layer_analyzer",
+                step=1,
+                where=case.place(fact),
+                offset=best,
+                match=table[best],
+            )
         elif best == 0:
             train = case.accuracy(grad=True)
             solved = train.n > 5 and train.last > 0.9
             yield supports(
-                DECISIVE if solved else STRONG, f"the targets equal the inputs at the same position ({100 * table[0]:.0f} % "
+                DECISIVE if solved else STRONG,
+                f"the targets equal the inputs at the same position ({100 * table[0]:.0f} % "
                 "match): the model is trained to copy",
-                tool="layer_analyzer", step=1, where=case.place(fact), offset=0, match=table[0],
-            )  # fmt: skip
+                tool="layer_analyzer",
+                step=1,
+                where=case.place(fact),
+                offset=0,
+                match=table[0],
+            )
             if solved:
                 yield symptom(MODERATE, f"and it does: accuracy {train.last:.2f}", accuracy=train.last)
         return

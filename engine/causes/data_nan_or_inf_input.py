@@ -25,10 +25,15 @@ def weigh(case: Case) -> Iterator[Weight]:
             n = int(rows["in_nonfinite"][bad][0])
             row = fact.data.get("row") if fact is not None else None
             yield supports(
-                DECISIVE, f"the batch of step {step} holds {n} non-finite values"
-                + (f" (first in row {row})" if row is not None else "") + "; everything before was finite",
-                tool="layer_analyzer", step=step, where=case.place(fact), nonfinite=n,
-            )  # fmt: skip
+                DECISIVE,
+                f"the batch of step {step} holds {n} non-finite values"
+                + (f" (first in row {row})" if row is not None else "")
+                + "; everything before was finite",
+                tool="layer_analyzer",
+                step=step,
+                where=case.place(fact),
+                nonfinite=n,
+            )
             clean = int((~bad).sum())
             if clean:
                 yield supports(STRONG, f"the other {clean} recorded batches are finite", clean=clean)
@@ -36,12 +41,21 @@ def weigh(case: Case) -> Iterator[Weight]:
         step = int(calls["step"][bad_target][0])
         if case.nonfinite_step is None or step <= case.nonfinite_step:
             yield supports(
-                DECISIVE, f"the targets of step {step} hold {int(calls['target_nonfinite'][bad_target][0])} non-finite values",
-                tool="layer_analyzer", step=step, where=case.site_place(), nonfinite=int(calls["target_nonfinite"][bad_target][0]),
-            )  # fmt: skip
+                DECISIVE,
+                f"the targets of step {step} hold {int(calls['target_nonfinite'][bad_target][0])} non-finite values",
+                tool="layer_analyzer",
+                step=step,
+                where=case.site_place(),
+                nonfinite=int(calls["target_nonfinite"][bad_target][0]),
+            )
     elif fact is not None and fact.data.get("kind") in {"input", "target"}:
-        yield supports(DECISIVE, f"the first non-finite value of the run is in the {fact.data['kind']} of step {fact.step}",
-                       tool="layer_analyzer", step=fact.step, where=case.place(fact))  # fmt: skip
+        yield supports(
+            DECISIVE,
+            f"the first non-finite value of the run is in the {fact.data['kind']} of step {fact.step}",
+            tool="layer_analyzer",
+            step=fact.step,
+            where=case.place(fact),
+        )
 
 
 CAUSE = Cause(
@@ -64,7 +78,7 @@ CAUSE = Cause(
         "optimizer.lr_too_high",
         "optimizer.eps_underflow",
         "init.uninitialized_memory",
-    ),  # fmt: skip
+    ),
     intervention="replace the non-finite batch",
     next_measurement="count of non-finite values per column",
     source="SO 53640858",

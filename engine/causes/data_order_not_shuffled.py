@@ -39,8 +39,13 @@ def weigh(case: Case) -> Iterator[Weight]:
         STRONG if auto > 0.3 or within < 0.3 * total else MODERATE,
         f"targets differ {excess:.1f} times more between batches than random batches would (spread inside a batch {within:.2g} "
         f"of {total:.2g}, correlation with the previous batch {auto:.2f}): the data come sorted",
-        tool="layer_analyzer", step=1, where=case.place(loader), excess=excess, within=within, autocorrelation=auto,
-    )  # fmt: skip
+        tool="layer_analyzer",
+        step=1,
+        where=case.place(loader),
+        excess=excess,
+        within=within,
+        autocorrelation=auto,
+    )
     if ordered:
         yield symptom(MODERATE, "the training loader does not shuffle", shuffle=False)
     held_out = case.eval_curve("accuracy")

@@ -36,9 +36,15 @@ def weigh(case: Case) -> Iterator[Weight]:
             yield against(STRONG, "there is no loader and no evaluation: this may be full-batch training")
     elif total > 1.5 * seen:
         yield supports(
-            DECISIVE, f"{len(hashes)} training steps saw {distinct} different batch(es): {seen:.0f} of {total} samples",
-            tool="performance_profiler", step=1, where=case.place(loader), distinct=distinct, seen=seen, total=total,
-        )  # fmt: skip
+            DECISIVE,
+            f"{len(hashes)} training steps saw {distinct} different batch(es): {seen:.0f} of {total} samples",
+            tool="performance_profiler",
+            step=1,
+            where=case.place(loader),
+            distinct=distinct,
+            seen=seen,
+            total=total,
+        )
         if case.learned:
             yield symptom(
                 MODERATE,

@@ -21,13 +21,22 @@ def weigh(case: Case) -> Iterator[Weight]:
         valid = valid[np.isfinite(valid)]
         if len(valid) >= 3 and (valid == 0).mean() > 0.95:
             yield supports(
-                DECISIVE, f"{site.function} had no valid target in {len(valid)} calls: every target is ignore_index",
-                tool="layer_analyzer", step=1, where=case.site_place(site.index), calls=len(valid), valid_share=0.0,
-            )  # fmt: skip
+                DECISIVE,
+                f"{site.function} had no valid target in {len(valid)} calls: every target is ignore_index",
+                tool="layer_analyzer",
+                step=1,
+                where=case.site_place(site.index),
+                calls=len(valid),
+                valid_share=0.0,
+            )
             head = _silent_head(case)
             if head:
-                yield supports(STRONG, f"the gradient of {head} is exactly 0 (present, not absent)", tool="gradient_debugger",
-                               subject=head)  # fmt: skip
+                yield supports(
+                    STRONG,
+                    f"the gradient of {head} is exactly 0 (present, not absent)",
+                    tool="gradient_debugger",
+                    subject=head,
+                )
             return
 
 

@@ -29,8 +29,12 @@ def weigh(case: Case) -> Iterator[Weight]:
                 DECISIVE if empty > 0.05 or share < SLIVER / 2 else MODERATE,
                 f"only {100 * share:.1f} % of the targets of {site.function} count, and {100 * empty:.0f} % of the batches have "
                 "none at all",
-                tool="layer_analyzer", step=1, where=case.site_place(site.index), valid_share=share, empty_batches=empty,
-            )  # fmt: skip
+                tool="layer_analyzer",
+                step=1,
+                where=case.site_place(site.index),
+                valid_share=share,
+                empty_batches=empty,
+            )
             if np.isnan(rows["value"]).any():
                 yield symptom(
                     MODERATE, "the loss of batches without targets is NaN", nan_calls=int(np.isnan(rows["value"]).sum())

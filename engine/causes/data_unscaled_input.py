@@ -49,13 +49,25 @@ def weigh(case: Case) -> Iterator[Weight]:
         DECISIVE if suffers else MODERATE,
         f"the model's input reaches {size:.4g} (standard deviation {spread:.3g})"
         + (f", feature spreads differ by {uneven:.0f} times" if uneven > UNEVEN else "")
-        + (f"; {first.name} puts out values up to {out:.3g} at the first step" if first is not None and math.isfinite(out) else ""),
-        tool="layer_analyzer", subject=first.name if first else None, step=1,
-        in_std=spread, in_absmax=size, first_output=out,
-    )  # fmt: skip
+        + (
+            f"; {first.name} puts out values up to {out:.3g} at the first step"
+            if first is not None and math.isfinite(out)
+            else ""
+        ),
+        tool="layer_analyzer",
+        subject=first.name if first else None,
+        step=1,
+        in_std=spread,
+        in_absmax=size,
+        first_output=out,
+    )
     if suffers:
-        yield symptom(WEAK, f"the first loss is {case.loss.first:.3g} and the last {case.loss.last:.3g}",
-                      loss_first=case.loss.first, loss_last=case.loss.last)  # fmt: skip
+        yield symptom(
+            WEAK,
+            f"the first loss is {case.loss.first:.3g} and the last {case.loss.last:.3g}",
+            loss_first=case.loss.first,
+            loss_last=case.loss.last,
+        )
     elif case.learned:
         yield against(STRONG, "the loss falls well all the same", fall=case.loss.fall)
 
@@ -85,7 +97,7 @@ CAUSE = Cause(
         "numerics.vanishing_gradient",
         "init.wrong_scale",
         "eval.underfit_stopped_early",
-    ),  # fmt: skip
+    ),
     intervention="standardise the inputs",
     next_measurement="mean and standard deviation of every feature",
     source="SO 50762466",

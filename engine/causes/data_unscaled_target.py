@@ -34,8 +34,13 @@ def weigh(case: Case) -> Iterator[Weight]:
             DECISIVE if behind else MODERATE,
             f"targets have mean {nanmedian(rows['target_mean']):.4g} and standard deviation {std:.3g}, outputs start at about "
             f"{start:.2g}: most of the loss ({nanmedian(rows['value'][:3]):.3g}) is their size",
-            tool="layer_analyzer", step=1, where=case.site_place(site.index), target_mean=mean, target_std=std, output=start,
-        )  # fmt: skip
+            tool="layer_analyzer",
+            step=1,
+            where=case.site_place(site.index),
+            target_mean=mean,
+            target_std=std,
+            output=start,
+        )
         if gap > 0.5 * std:
             yield symptom(MODERATE, f"at the end the mean output is still {gap:.3g} away from the mean target", gap=gap)
         elif not behind:

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-
-from aitia.engine.case import Case, listing, nanmax, nanmedian
-from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, WEAK, Cause, Weight, against, supports, symptom
+from aitia.engine.case import Case
+from aitia.engine.causes.base import DECISIVE, WEAK, Cause, Weight, supports, symptom
 
 
 def weigh(case: Case) -> Iterator[Weight]:
@@ -19,9 +17,14 @@ def weigh(case: Case) -> Iterator[Weight]:
         if fact.data.get("differ") is True:
             change = float(fact.data.get("change") or 0.0)
             yield supports(
-                DECISIVE, f"in eval mode two forwards of the same batch differ (by {change:.2g}): something random does not listen to "
-                "eval()", tool="layer_analyzer", subject=str(fact.data.get("layer") or "") or None, step=1, change=change,
-            )  # fmt: skip
+                DECISIVE,
+                f"in eval mode two forwards of the same batch differ (by {change:.2g}): something random does not listen to "
+                "eval()",
+                tool="layer_analyzer",
+                subject=str(fact.data.get("layer") or "") or None,
+                step=1,
+                change=change,
+            )
             if any(x.kind == "dropout" for x in case.run.layers):
                 yield symptom(WEAK, "registered dropout layers are off in eval mode")
             return

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-
-from aitia.engine.case import Case, listing, nanmax, nanmedian
-from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, WEAK, Cause, Weight, against, supports, symptom
+from aitia.engine.case import Case, listing, nanmax
+from aitia.engine.causes.base import DECISIVE, MODERATE, WEAK, Cause, Weight, supports, symptom
 from aitia.engine.records import SourceLocation
 
 
@@ -34,14 +32,23 @@ def weigh(case: Case) -> Iterator[Weight]:
     gap = next(iter(case.probes.get("train_eval_gap", [])), None)
     norm = any("BatchNorm" in x.cls for x in modal)
     yield supports(
-        DECISIVE, f"{int((rows['training'][free] == 1).sum())} of {int(free.sum())} forwards without gradients ran in training mode; "
+        DECISIVE,
+        f"{int((rows['training'][free] == 1).sum())} of {int(free.sum())} forwards without gradients ran in training mode; "
         f"{listing(x.name for x in modal)} behave differently there",
-        tool="layer_analyzer", subject=modal[0].name, step=first, where=_place(case), share=share,
-    )  # fmt: skip
+        tool="layer_analyzer",
+        subject=modal[0].name,
+        step=first,
+        where=_place(case),
+        share=share,
+    )
     train, held_out = case.accuracy(grad=True), case.eval_curve("accuracy")
     if train.n and held_out.n and held_out.last < train.last - 0.1:
-        yield symptom(MODERATE, f"accuracy {train.last:.2f} in training, {held_out.last:.2f} in evaluation", train=train.last,
-                      evaluation=held_out.last)  # fmt: skip
+        yield symptom(
+            MODERATE,
+            f"accuracy {train.last:.2f} in training, {held_out.last:.2f} in evaluation",
+            train=train.last,
+            evaluation=held_out.last,
+        )
     if gap is not None and norm:
         yield symptom(WEAK, "batch statistics of the evaluation data entered the model")
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from aitia.engine.case import Case, listing, nanmax, nanmedian
-from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, WEAK, Cause, Weight, against, supports, symptom
+from aitia.engine.case import Case
+from aitia.engine.causes.base import MODERATE, STRONG, WEAK, Cause, Weight, against, supports
 
 
 def weigh(case: Case) -> Iterator[Weight]:
@@ -38,10 +38,15 @@ def weigh(case: Case) -> Iterator[Weight]:
         if math.isfinite(case.chance) and acc_e.highest < case.chance + 0.1 * (1 - case.chance):
             yield against(MODERATE, "evaluation never left chance: overfitting begins above it", accuracy=acc_e.highest)
     yield supports(
-        STRONG + WEAK, f"evaluation loss fell to {best:.3g} at step {held_out.steps[best_at]} and rose to {last:.3g}, while training "
+        STRONG + WEAK,
+        f"evaluation loss fell to {best:.3g} at step {held_out.steps[best_at]} and rose to {last:.3g}, while training "
         f"loss went from {train.first:.3g} to {train.last:.3g}",
-        tool="layer_analyzer", step=int(held_out.steps[best_at]), best=best, last=last, train_last=train.last,
-    )  # fmt: skip
+        tool="layer_analyzer",
+        step=int(held_out.steps[best_at]),
+        best=best,
+        last=last,
+        train_last=train.last,
+    )
 
 
 CAUSE = Cause(

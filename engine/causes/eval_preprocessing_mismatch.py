@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from aitia.engine.case import Case, listing, nanmax, nanmedian
-from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, WEAK, Cause, Weight, against, supports, symptom
+from aitia.engine.case import Case, nanmedian
+from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, Cause, Weight, against, supports, symptom
 from aitia.engine.records import SourceLocation
 
 
@@ -35,14 +35,24 @@ def weigh(case: Case) -> Iterator[Weight]:
     yield supports(
         DECISIVE if ratio > 2.5 or shift > 1.0 else STRONG,
         f"inputs have mean {mean_t:.3g} and standard deviation {std_t:.3g} in training, but {mean_e:.3g} and {std_e:.3g} in "
-        "evaluation", tool="layer_analyzer", step=int(rows["step"][held_out][0]), where=_place(case),
-        train_mean=mean_t, train_std=std_t, eval_mean=mean_e, eval_std=std_e,
-    )  # fmt: skip
+        "evaluation",
+        tool="layer_analyzer",
+        step=int(rows["step"][held_out][0]),
+        where=_place(case),
+        train_mean=mean_t,
+        train_std=std_t,
+        eval_mean=mean_e,
+        eval_std=std_e,
+    )
     accuracy, evaluated = case.accuracy(grad=True), case.eval_curve("accuracy")
     if accuracy.n and evaluated.n:
         if evaluated.last < accuracy.last - 0.15:
-            yield symptom(MODERATE, f"accuracy {accuracy.last:.2f} in training, {evaluated.last:.2f} in evaluation",
-                          train=accuracy.last, evaluation=evaluated.last)  # fmt: skip
+            yield symptom(
+                MODERATE,
+                f"accuracy {accuracy.last:.2f} in training, {evaluated.last:.2f} in evaluation",
+                train=accuracy.last,
+                evaluation=evaluated.last,
+            )
         elif evaluated.last > accuracy.last - 0.05:
             yield against(
                 STRONG,

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from aitia.engine.case import Case, listing, nanmax, nanmedian
-from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, WEAK, Cause, Weight, against, supports, symptom
+from aitia.engine.case import Case, nanmedian
+from aitia.engine.causes.base import STRONG, WEAK, Cause, Weight, supports
 
 
 def weigh(case: Case) -> Iterator[Weight]:
@@ -34,10 +34,16 @@ def weigh(case: Case) -> Iterator[Weight]:
     if not ratio > 1e-4:
         return
     yield supports(
-        STRONG - WEAK, f"the loss was still falling when the run ended ({a:.3g} to {b:.3g} in the last third), with normal updates "
+        STRONG - WEAK,
+        f"the loss was still falling when the run ended ({a:.3g} to {b:.3g} in the last third), with normal updates "
         f"({ratio:.1e} of the weights per step) and accuracy at {accuracy.last:.2f}",
-        tool="gradient_debugger", step=case.n_steps, drop=drop, update_ratio=ratio, accuracy=accuracy.last, classes=n,
-    )  # fmt: skip
+        tool="gradient_debugger",
+        step=case.n_steps,
+        drop=drop,
+        update_ratio=ratio,
+        accuracy=accuracy.last,
+        classes=n,
+    )
 
 
 CAUSE = Cause(

@@ -22,14 +22,23 @@ def weigh(case: Case) -> Iterator[Weight]:
         return
     inside = f" in {failure.module} ({failure.module_class})" if failure.module else ""
     yield supports(
-        DECISIVE, f"the run ended in {failure.type}{inside}, {failure.phase or 'outside the step'}: a tensor carries the graph of an earlier step",
-        tool="error_diagnoser", subject=failure.module, step=case.n_steps + 1, where=failure_place(failure),
-        phase=failure.phase, type=failure.type,
-    )  # fmt: skip
+        DECISIVE,
+        f"the run ended in {failure.type}{inside}, {failure.phase or 'outside the step'}: a tensor carries the graph of an earlier step",
+        tool="error_diagnoser",
+        subject=failure.module,
+        step=case.n_steps + 1,
+        where=failure_place(failure),
+        phase=failure.phase,
+        type=failure.type,
+    )
     if failure.module and failure.inputs:
         shapes = ", ".join(f"{k} {v}" for k, v in failure.parameters.items()) or "no parameters"
-        yield supports(MODERATE, f"{failure.module} received {', '.join(failure.inputs)} and holds {shapes}",
-                       tool="error_diagnoser", subject=failure.module)  # fmt: skip
+        yield supports(
+            MODERATE,
+            f"{failure.module} received {', '.join(failure.inputs)} and holds {shapes}",
+            tool="error_diagnoser",
+            subject=failure.module,
+        )
 
 
 CAUSE = Cause(

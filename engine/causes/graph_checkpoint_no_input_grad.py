@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from aitia.engine.case import Case, listing, nanmax, nanmedian
-from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, WEAK, Cause, Weight, against, supports, symptom
+from aitia.engine.case import Case, listing
+from aitia.engine.causes.base import DECISIVE, Cause, Weight, supports
 
 
 def weigh(case: Case) -> Iterator[Weight]:
@@ -30,10 +30,15 @@ def weigh(case: Case) -> Iterator[Weight]:
             silent.append(p)
     if silent:
         yield supports(
-            DECISIVE, f"activation checkpointing warned that no input asks for a gradient, and {listing(p.name for p in silent)} "
-            "never had one", tool="gradient_debugger", subject=silent[0].layer, step=1, where=case.place(warned[0]),
+            DECISIVE,
+            f"activation checkpointing warned that no input asks for a gradient, and {listing(p.name for p in silent)} "
+            "never had one",
+            tool="gradient_debugger",
+            subject=silent[0].layer,
+            step=1,
+            where=case.place(warned[0]),
             parameters=len(silent),
-        )  # fmt: skip
+        )
 
 
 CAUSE = Cause(

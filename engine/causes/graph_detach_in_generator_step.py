@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from aitia.engine.case import Case, listing, nanmax, nanmedian
-from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, WEAK, Cause, Weight, against, supports, symptom
+from aitia.engine.case import Case
+from aitia.engine.causes.base import DECISIVE, Cause, Weight, supports
 
 
 def weigh(case: Case) -> Iterator[Weight]:
@@ -25,11 +25,16 @@ def weigh(case: Case) -> Iterator[Weight]:
         present = [case.column("grad_present", p.index) for p in mine]
         if all(not (x[np.isfinite(x)] > 0).any() for x in present if np.isfinite(x).any()):
             yield supports(
-                DECISIVE, f"optimizer {info.name} steps, but none of its {len(mine)} parameters ever had a gradient: the loss of that "
+                DECISIVE,
+                f"optimizer {info.name} steps, but none of its {len(mine)} parameters ever had a gradient: the loss of that "
                 "step does not reach its network",
-                tool="gradient_debugger", subject=case.owner(mine[0].name).partition(".")[0], step=1,
-                where=case.optimizer_place(info.index), optimizer=info.name, parameters=len(mine),
-            )  # fmt: skip
+                tool="gradient_debugger",
+                subject=case.owner(mine[0].name).partition(".")[0],
+                step=1,
+                where=case.optimizer_place(info.index),
+                optimizer=info.name,
+                parameters=len(mine),
+            )
 
 
 CAUSE = Cause(

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-
-from aitia.engine.case import Case, listing, nanmax, nanmedian
-from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, WEAK, Cause, Weight, against, supports, symptom
+from aitia.engine.case import Case, nanmedian
+from aitia.engine.causes.base import DECISIVE, STRONG, Cause, Weight, supports
 
 
 def weigh(case: Case) -> Iterator[Weight]:
@@ -20,8 +18,8 @@ def weigh(case: Case) -> Iterator[Weight]:
             continue
         if fact.data.get("target_requires_grad") is True:
             continue
-        site = fact.data.get("site", fact.data.get("index"))
-        rows = case.calls(grad=True, site=int(site) if site is not None else None)
+        site = case.site_of(fact)
+        rows = case.calls(grad=True, site=site)
         if len(rows["step"]) < 3 or nanmedian(rows["training"]) == 0:
             continue
         others = len({int(s) for s in case.calls(grad=True)["site"]}) > 1 or case.n_backward > 0
@@ -31,8 +29,11 @@ def weigh(case: Case) -> Iterator[Weight]:
             DECISIVE if not case.learned or case.n_backward else STRONG,
             f"{fact.data.get('function')} was called {len(rows['step'])} times in training on a prediction that is cut from "
             "the graph: the term moves, the parameters do not feel it",
-            tool="gradient_debugger", step=1, where=case.place(fact), calls=len(rows["step"]),
-        )  # fmt: skip
+            tool="gradient_debugger",
+            step=1,
+            where=case.place(fact),
+            calls=len(rows["step"]),
+        )
         return
 
 

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-
-from aitia.engine.case import Case, listing, nanmax, nanmedian
-from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, WEAK, Cause, Weight, against, supports, symptom
+from aitia.engine.case import Case, nanmedian
+from aitia.engine.causes.base import MODERATE, STRONG, WEAK, Cause, Weight, supports
 
 
 def weigh(case: Case) -> Iterator[Weight]:
@@ -29,12 +27,20 @@ def weigh(case: Case) -> Iterator[Weight]:
                 STRONG if not case.learned else MODERATE,
                 f"optimizer {info.name} steps in {steps} of {total} iterations and its gradients are cleared in {clears}: gradients of "
                 "the other network's loss and of earlier steps stay in its step",
-                tool="gradient_debugger", step=1, where=case.optimizer_place(info.index), optimizer=info.name, cleared=clears,
-            )  # fmt: skip
+                tool="gradient_debugger",
+                step=1,
+                where=case.optimizer_place(info.index),
+                optimizer=info.name,
+                cleared=clears,
+            )
             _, carried = case.run.scalar("carried_grad_norm")
             if nanmedian(carried) > 0:
-                yield supports(MODERATE + WEAK, f"left-over gradients (norm {nanmedian(carried):.3g}) are there at the first backward",
-                               tool="gradient_debugger", carried=nanmedian(carried))  # fmt: skip
+                yield supports(
+                    MODERATE + WEAK,
+                    f"left-over gradients (norm {nanmedian(carried):.3g}) are there at the first backward",
+                    tool="gradient_debugger",
+                    carried=nanmedian(carried),
+                )
 
 
 def _module_cleared(case: Case) -> bool:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from aitia.engine.case import Case, listing, nanmax, nanmedian
-from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, WEAK, Cause, Weight, against, supports, symptom
+from aitia.engine.case import Case, listing, nanmax
+from aitia.engine.causes.base import DECISIVE, MODERATE, Cause, Weight, supports
 from aitia.engine.records import SourceLocation
 
 
@@ -31,10 +31,16 @@ def weigh(case: Case) -> Iterator[Weight]:
     if not cut:
         return
     yield supports(
-        DECISIVE, f"{listing(p.name for p in silent)} ask for gradients and are in the optimizer, but {listing(cut)} ran with "
+        DECISIVE,
+        f"{listing(p.name for p in silent)} ask for gradients and are in the optimizer, but {listing(cut)} ran with "
         "gradient tracking off: no gradient ever reached them",
-        tool="gradient_debugger", subject=cut[0], step=1, where=_where(case, cut), parameters=len(silent), layers=len(cut),
-    )  # fmt: skip
+        tool="gradient_debugger",
+        subject=cut[0],
+        step=1,
+        where=_where(case, cut),
+        parameters=len(silent),
+        layers=len(cut),
+    )
     if graph and ran:
         yield supports(MODERATE, "the autograd graph of the loss does not reach them", tool="gradient_debugger")
 

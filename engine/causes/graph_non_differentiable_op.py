@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from aitia.engine.case import Case, listing, nanmax, nanmedian
-from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, WEAK, Cause, Weight, against, supports, symptom
+from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, WEAK, Cause, Weight, supports
 
 
 def weigh(case: Case) -> Iterator[Weight]:
@@ -25,8 +25,15 @@ def weigh(case: Case) -> Iterator[Weight]:
     if not cut:
         zero = [p for p in held if _all_zero(case, p.index)]
         if zero and moving and max(p.index for p in zero) < min(p.index for p in moving) and not case.learned:
-            yield supports(MODERATE + WEAK, f"the gradient of {listing(p.name for p in zero)} is exactly 0 on every step while later "
-                           "layers have one", tool="gradient_debugger", subject=zero[0].layer, step=1, parameters=len(zero))  # fmt: skip
+            yield supports(
+                MODERATE + WEAK,
+                f"the gradient of {listing(p.name for p in zero)} is exactly 0 on every step while later "
+                "layers have one",
+                tool="gradient_debugger",
+                subject=zero[0].layer,
+                step=1,
+                parameters=len(zero),
+            )
         return
     if not moving and not case.run.facts("graph"):
         return
@@ -34,8 +41,11 @@ def weigh(case: Case) -> Iterator[Weight]:
         DECISIVE if not case.learned else STRONG,
         f"{listing(p.name for p in cut)} are in the optimizer and their layers ran with gradient tracking on, but the graph of "
         "the loss never reaches them: something between them and the loss has no gradient",
-        tool="gradient_debugger", subject=cut[-1].layer, step=1, parameters=len(cut),
-    )  # fmt: skip
+        tool="gradient_debugger",
+        subject=cut[-1].layer,
+        step=1,
+        parameters=len(cut),
+    )
 
 
 def _never(case: Case, index: int) -> bool:

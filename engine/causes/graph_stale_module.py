@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from aitia.engine.case import Case, listing, nanmax, nanmedian
-from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, WEAK, Cause, Weight, against, supports, symptom
+from aitia.engine.case import Case, listing, nanmax
+from aitia.engine.causes.base import MODERATE, STRONG, WEAK, Cause, Weight, supports
 
 
 def weigh(case: Case) -> Iterator[Weight]:
@@ -37,9 +37,15 @@ def weigh(case: Case) -> Iterator[Weight]:
     unused = list(dict.fromkeys(str(p.layer) for p in idle))
     poor = not case.learned
     yield supports(
-        STRONG if poor else MODERATE, f"{listing(unused)} hold trainable parameters that the optimizer was given, but no forward "
-        "pass ever calls them", tool="layer_analyzer", subject=unused[0], step=1, layers=len(unused), parameters=len(idle),
-    )  # fmt: skip
+        STRONG if poor else MODERATE,
+        f"{listing(unused)} hold trainable parameters that the optimizer was given, but no forward "
+        "pass ever calls them",
+        tool="layer_analyzer",
+        subject=unused[0],
+        step=1,
+        layers=len(unused),
+        parameters=len(idle),
+    )
     twins = _twins(case, unused)
     if twins:
         yield supports(MODERATE + WEAK, f"another object of the same shapes runs in their place ({listing(twins)})")

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-
-from aitia.engine.case import Case, listing, nanmax, nanmedian
-from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, WEAK, Cause, Weight, against, supports, symptom
+from aitia.engine.case import Case, nanmedian
+from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, Cause, Weight, supports, symptom
 
 
 def weigh(case: Case) -> Iterator[Weight]:
@@ -18,19 +16,36 @@ def weigh(case: Case) -> Iterator[Weight]:
     for fact in case.train_loss_calls:
         if fact.data.get("target_requires_grad") is not True or fact.data.get("input_requires_grad") is not True:
             continue
-        if fact.data.get("function") not in {"mse_loss", "smooth_l1_loss", "huber_loss", "l1_loss", "cross_entropy", "kl_div",
-                                             "cosine_embedding_loss", "binary_cross_entropy_with_logits"}:  # fmt: skip
+        if fact.data.get("function") not in {
+            "mse_loss",
+            "smooth_l1_loss",
+            "huber_loss",
+            "l1_loss",
+            "cross_entropy",
+            "kl_div",
+            "cosine_embedding_loss",
+            "binary_cross_entropy_with_logits",
+        }:
             continue
         rows = case.calls(grad=True)
         collapse = len(rows["target_std"]) > 10 and nanmedian(rows["target_std"][-5:]) < 0.3 * nanmedian(
             rows["target_std"][:5]
         )
         strength = DECISIVE if collapse or case.diverged or not case.learned else STRONG
-        yield supports(strength, f"the target of {fact.data.get('function')} carries a gradient: the loss also pulls the target "
-                       "towards the prediction", tool="gradient_debugger", step=1, where=case.place(fact))  # fmt: skip
+        yield supports(
+            strength,
+            f"the target of {fact.data.get('function')} carries a gradient: the loss also pulls the target "
+            "towards the prediction",
+            tool="gradient_debugger",
+            step=1,
+            where=case.place(fact),
+        )
         if collapse:
-            yield symptom(MODERATE, f"the targets collapse (spread {nanmedian(rows['target_std'][:5]):.3g} to "
-                          f"{nanmedian(rows['target_std'][-5:]):.3g})")  # fmt: skip
+            yield symptom(
+                MODERATE,
+                f"the targets collapse (spread {nanmedian(rows['target_std'][:5]):.3g} to "
+                f"{nanmedian(rows['target_std'][-5:]):.3g})",
+            )
         return
 
 

@@ -20,9 +20,14 @@ def weigh(case: Case) -> Iterator[Weight]:
         return
     moved = any(p.optimizers for p in case.trainable)
     yield supports(
-        DECISIVE if moved else MODERATE, f"the units of {listing(names)} are identical to each other, and training cannot tell "
-        "them apart: they were initialised alike", tool="layer_analyzer", subject=_module(case, names), step=1, layers=len(names),
-    )  # fmt: skip
+        DECISIVE if moved else MODERATE,
+        f"the units of {listing(names)} are identical to each other, and training cannot tell "
+        "them apart: they were initialised alike",
+        tool="layer_analyzer",
+        subject=_module(case, names),
+        step=1,
+        layers=len(names),
+    )
     if case.flat or not case.learned:
         yield symptom(MODERATE, f"the loss stalls at {case.loss.last:.3g}", loss=case.loss.last)
 
@@ -50,7 +55,7 @@ CAUSE = Cause(
         "init.wrong_scale",
         "eval.underfit_stopped_early",
         "optimizer.lr_too_low",
-    ),  # fmt: skip
+    ),
     intervention="re-initialise the layer at random",
     next_measurement="pairwise distance of the units",
     source="SO 55006469",

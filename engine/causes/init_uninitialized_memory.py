@@ -22,9 +22,13 @@ def weigh(case: Case) -> Iterator[Weight]:
             value = float(absmax) if not isinstance(absmax, str) else math.inf
             if not value < ABSURD:
                 yield supports(
-                    DECISIVE, f"{name} holds values up to {value:.3g} before the first step: memory that nobody initialised",
-                    tool="layer_analyzer", subject=str(name), step=1, absmax=value,
-                )  # fmt: skip
+                    DECISIVE,
+                    f"{name} holds values up to {value:.3g} before the first step: memory that nobody initialised",
+                    tool="layer_analyzer",
+                    subject=str(name),
+                    step=1,
+                    absmax=value,
+                )
                 return
 
 

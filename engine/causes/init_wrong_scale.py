@@ -43,11 +43,21 @@ def weigh(case: Case) -> Iterator[Weight]:
     yield supports(
         DECISIVE if suffers or hot else MODERATE,
         f"at the first step {layer.name} {word} the standard deviation by {gain:.3g} ({before:.3g} in, {out:.3g} out)",
-        tool="layer_analyzer", subject=layer.name, step=1, gain=gain, in_std=before, out_std=out,
-    )  # fmt: skip
+        tool="layer_analyzer",
+        subject=layer.name,
+        step=1,
+        gain=gain,
+        in_std=before,
+        out_std=out,
+    )
     if hot:
-        yield symptom(STRONG, f"the first loss is {float(case.per_backward.values[0]):.3g} where guessing among {n} classes gives "
-                      f"{expected:.2f}", loss=float(case.per_backward.values[0]), expected=expected)  # fmt: skip
+        yield symptom(
+            STRONG,
+            f"the first loss is {float(case.per_backward.values[0]):.3g} where guessing among {n} classes gives "
+            f"{expected:.2f}",
+            loss=float(case.per_backward.values[0]),
+            expected=expected,
+        )
     elif small and np.isfinite(case.loss.first):
         yield symptom(MODERATE, f"the loss stays at {case.loss.last:.3g}", loss=case.loss.last)
     if case.learned and not hot and not case.diverged:
@@ -74,7 +84,7 @@ CAUSE = Cause(
         "optimizer.lr_too_low",
         "numerics.log_zero",
         "eval.underfit_stopped_early",
-    ),  # fmt: skip
+    ),
     intervention="re-initialise with torch's default",
     next_measurement="standard deviation per layer at step 0",
     source="Karpathy, A Recipe for Training Neural Networks",

@@ -34,8 +34,12 @@ def weigh(case: Case) -> Iterator[Weight]:
     yield supports(
         STRONG + WEAK if suffers else WEAK,
         f"each step sums the gradients of {k:.0f} backward passes whose losses are not divided by {k:.0f}",
-        tool="gradient_debugger", step=1, where=case.site_place(), k=k, ratio=ratio,
-    )  # fmt: skip
+        tool="gradient_debugger",
+        step=1,
+        where=case.site_place(),
+        k=k,
+        ratio=ratio,
+    )
     if suffers:
         yield symptom(
             MODERATE, f"the loss went from {case.loss.first:.3g} to {case.loss.last:.3g}", loss_last=case.loss.last

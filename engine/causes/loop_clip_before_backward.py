@@ -21,16 +21,24 @@ def weigh(case: Case) -> Iterator[Weight]:
         return
     fact = next((f for f in case.run.facts("clip") if f.data.get("before_backward")), case.run.fact("clip"))
     yield supports(
-        DECISIVE, f"in {early} of {n} steps the gradients were clipped before backward and not after it",
-        tool="gradient_debugger", step=1, where=case.place(fact), steps=n, too_early=early,
-    )  # fmt: skip
+        DECISIVE,
+        f"in {early} of {n} steps the gradients were clipped before backward and not after it",
+        tool="gradient_debugger",
+        step=1,
+        where=case.place(fact),
+        steps=n,
+        too_early=early,
+    )
     _, norm = case.run.scalar("grad_norm")
     _, limit = case.run.scalar("clip_max")
     with np.errstate(all="ignore"):
         over = float(np.nanmean(norm > 1.01 * limit)) if np.isfinite(limit).any() else 0.0
     if over > 0.1:
-        yield symptom(MODERATE, f"the gradient that entered the step was above max_norm in {100 * over:.0f} % of the steps",
-                      over_share=over)  # fmt: skip
+        yield symptom(
+            MODERATE,
+            f"the gradient that entered the step was above max_norm in {100 * over:.0f} % of the steps",
+            over_share=over,
+        )
 
 
 def clipped_too_early(calls: list[Call]) -> bool:

@@ -38,9 +38,13 @@ def weigh(case: Case) -> Iterator[Weight]:
         f"{100 * share:.0f} % of the training forwards ran with the model in eval mode"
         + (f", from step {first} on, after the first evaluation" if began_on else ", from the first step")
         + f"; {listing(x.name for x in modal)} behave differently there",
-        tool="layer_analyzer", subject=modal[0].name, step=first, where=case.place(turned[0]) if turned else None,
-        eval_share=share, first_step=first,
-    )  # fmt: skip
+        tool="layer_analyzer",
+        subject=modal[0].name,
+        step=first,
+        where=case.place(turned[0]) if turned else None,
+        eval_share=share,
+        first_step=first,
+    )
     if not began_on and any(not p.requires_grad for p in case.run.parameters):
         yield against(MODERATE, "part of the model is frozen: fine-tuning in eval mode may be deliberate")
 

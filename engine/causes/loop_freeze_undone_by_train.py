@@ -22,13 +22,20 @@ def weigh(case: Case) -> Iterator[Weight]:
     yield supports(
         STRONG if case.run.facts("load_state_dict") or put_off else MODERATE,
         f"{listing(x.name for x in moving)}: weights frozen, yet in training mode, so the running statistics follow the new data",
-        tool="layer_analyzer", subject=moving[0].name, step=1, where=case.place(put_off[0]) if put_off else None,
+        tool="layer_analyzer",
+        subject=moving[0].name,
+        step=1,
+        where=case.place(put_off[0]) if put_off else None,
         layers=len(moving),
-    )  # fmt: skip
+    )
     train, held_out = case.accuracy(grad=True), case.eval_curve("accuracy")
     if train.n > 3 and held_out.n and held_out.last < train.last - 0.15:
-        yield symptom(WEAK + MODERATE, f"accuracy {train.last:.2f} in training mode against {held_out.last:.2f} in evaluation",
-                      train=train.last, evaluation=held_out.last)  # fmt: skip
+        yield symptom(
+            WEAK + MODERATE,
+            f"accuracy {train.last:.2f} in training mode against {held_out.last:.2f} in evaluation",
+            train=train.last,
+            evaluation=held_out.last,
+        )
 
 
 CAUSE = Cause(

@@ -36,8 +36,13 @@ def weigh(case: Case) -> Iterator[Weight]:
             DECISIVE,
             f"gradients of earlier steps were still there in {100 * share:.0f} % of the steps (they are "
             f"{100 * size:.0f} % of the norm that entered the step), and zero_grad cleared {cleared} of {n} steps",
-            tool="gradient_debugger", step=first, carried_share=share, carried_size=size, steps_cleared=cleared, steps=n,
-        )  # fmt: skip
+            tool="gradient_debugger",
+            step=first,
+            carried_share=share,
+            carried_size=size,
+            steps_cleared=cleared,
+            steps=n,
+        )
     else:
         yield against(STRONG, f"zero_grad was called in {cleared} of {n} steps", steps_cleared=cleared)
         return
@@ -70,7 +75,7 @@ CAUSE = Cause(
         "graph.gradient_leak_between_networks",
         "numerics.exp_overflow",
         "numerics.log_zero",
-    ),  # fmt: skip
+    ),
     intervention="zero the gradients before each backward",
     next_measurement="the gradient before the first backward of a step",
     source="SO 60335387",

@@ -22,8 +22,12 @@ def weigh(case: Case) -> Iterator[Weight]:
         DECISIVE,
         f"{case.n_backward} backward passes made {case.n_steps} optimizer steps: the gradients of {lost} passes were cleared "
         "before any step used them",
-        tool="gradient_debugger", step=1, n_backward=case.n_backward, n_steps=case.n_steps, lost=lost,
-    )  # fmt: skip
+        tool="gradient_debugger",
+        step=1,
+        n_backward=case.n_backward,
+        n_steps=case.n_steps,
+        lost=lost,
+    )
 
 
 def _parse(text: str) -> list[Call]:

@@ -21,13 +21,22 @@ def weigh(case: Case) -> Iterator[Weight]:
         (f for f in case.run.facts("signature") if wiped_before_step(_calls(str(f.data.get("signature", ""))))), None
     )
     yield supports(
-        DECISIVE, f"in {wrong} of {n} steps zero_grad came after backward and before optimizer.step",
-        tool="gradient_debugger", step=zero.step if zero else 1, where=case.place(zero), steps=n, wrong_order=wrong,
-    )  # fmt: skip
+        DECISIVE,
+        f"in {wrong} of {n} steps zero_grad came after backward and before optimizer.step",
+        tool="gradient_debugger",
+        step=zero.step if zero else 1,
+        where=case.place(zero),
+        steps=n,
+        wrong_order=wrong,
+    )
     held = [p for p in case.trainable if p.optimizers]
     if held and all(not nanmax(case.column("grad_norm", p.index)) > 0 for p in held):
-        yield supports(STRONG, f"none of the {len(held)} parameters in the optimizer had a gradient when it stepped",
-                       tool="gradient_debugger", parameters=len(held))  # fmt: skip
+        yield supports(
+            STRONG,
+            f"none of the {len(held)} parameters in the optimizer had a gradient when it stepped",
+            tool="gradient_debugger",
+            parameters=len(held),
+        )
 
 
 def _calls(text: str) -> list[Call]:
@@ -65,7 +74,7 @@ CAUSE = Cause(
         "optimizer.silent_no_update",
         "graph.non_differentiable_op",
         "eval.underfit_stopped_early",
-    ),  # fmt: skip
+    ),
     intervention="skip zero_grad between backward and step",
     next_measurement="order of backward, zero_grad and step",
     source="xiaobeizi.cn/x/6iuujguWdu",

@@ -34,9 +34,15 @@ def weigh(case: Case) -> Iterator[Weight]:
                 DECISIVE,
                 f"what enters cross_entropy are probabilities: every row sums to 1 (within {rowsum:.1e}) and lies in "
                 f"[{low:.2g}, {high:.2g}]; the loss cannot fall under {floor:.3f}",
-                tool="layer_analyzer", subject=_last_activation(case, "Softmax"), step=1, where=case.site_place(site.index),
-                rowsum_error=rowsum, low=low, high=high, floor=floor,
-            )  # fmt: skip
+                tool="layer_analyzer",
+                subject=_last_activation(case, "Softmax"),
+                step=1,
+                where=case.site_place(site.index),
+                rowsum_error=rowsum,
+                low=low,
+                high=high,
+                floor=floor,
+            )
             if any(p.get("softmax_before_log_softmax") for p in patterns):
                 yield supports(STRONG, "the autograd graph has a softmax right before the loss's own log-softmax")
             if case.loss.last > 0.8 * floor:
@@ -48,10 +54,16 @@ def weigh(case: Case) -> Iterator[Weight]:
             layer = _last_activation(case, "Sigmoid")
             if sure or layer:
                 yield supports(
-                    DECISIVE, f"what enters binary_cross_entropy_with_logits lies in [{low:.2g}, {high:.2g}] and comes out of "
-                    "a sigmoid", tool="layer_analyzer", subject=layer, step=1, where=case.site_place(site.index),
-                    low=low, high=high,
-                )  # fmt: skip
+                    DECISIVE,
+                    f"what enters binary_cross_entropy_with_logits lies in [{low:.2g}, {high:.2g}] and comes out of "
+                    "a sigmoid",
+                    tool="layer_analyzer",
+                    subject=layer,
+                    step=1,
+                    where=case.site_place(site.index),
+                    low=low,
+                    high=high,
+                )
 
 
 def _last_activation(case: Case, cls: str) -> str | None:

@@ -26,8 +26,12 @@ def weigh(case: Case) -> Iterator[Weight]:
                 DECISIVE if len(shape) == 1 else STRONG,
                 f"ignore_index = {ignored} drops {100 * share:.0f} % of the targets, which are labels like the others and not "
                 "padding at the ends: that class is never learned",
-                tool="layer_analyzer", step=1, where=case.place(fact), ignore_index=ignored, dropped_share=share,
-            )  # fmt: skip
+                tool="layer_analyzer",
+                step=1,
+                where=case.place(fact),
+                ignore_index=ignored,
+                dropped_share=share,
+            )
             return
 
 

@@ -17,15 +17,24 @@ def weigh(case: Case) -> Iterator[Weight]:
         if fact.data.get("function") != "kl_div":
             continue
         if fact.data.get("target_requires_grad") and not fact.data.get("input_requires_grad"):
-            yield supports(DECISIVE, "in kl_div the second argument (the target) carries the gradient and the first does not: the "
-                           "arguments are swapped", step=1, where=case.place(fact))  # fmt: skip
+            yield supports(
+                DECISIVE,
+                "in kl_div the second argument (the target) carries the gradient and the first does not: the "
+                "arguments are swapped",
+                step=1,
+                where=case.place(fact),
+            )
         elif (
             fact.data.get("input_requires_grad")
             and fact.data.get("target_requires_grad")
             and fact.data.get("input_is_prob")
         ):
-            yield supports(STRONG, "kl_div's first argument holds probabilities, where log-probabilities belong",
-                           step=1, where=case.place(fact))  # fmt: skip
+            yield supports(
+                STRONG,
+                "kl_div's first argument holds probabilities, where log-probabilities belong",
+                step=1,
+                where=case.place(fact),
+            )
 
 
 CAUSE = Cause(

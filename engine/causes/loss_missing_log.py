@@ -23,10 +23,16 @@ def weigh(case: Case) -> Iterator[Weight]:
         low, high, rowsum = float(min(rows["in_min"])), nanmax(rows["in_max"]), nanmax(rows["in_rowsum"])
         if low >= 0.0 and 0.0 < high <= 1.0 + 1e-6 and rowsum < 1e-3:
             yield supports(
-                DECISIVE, f"{site.function} expects log-probabilities but got probabilities: rows sum to 1 and lie in "
-                f"[{low:.2g}, {high:.2g}]", tool="layer_analyzer", step=1, where=case.site_place(site.index),
-                rowsum_error=rowsum, low=low, high=high,
-            )  # fmt: skip
+                DECISIVE,
+                f"{site.function} expects log-probabilities but got probabilities: rows sum to 1 and lie in "
+                f"[{low:.2g}, {high:.2g}]",
+                tool="layer_analyzer",
+                step=1,
+                where=case.site_place(site.index),
+                rowsum_error=rowsum,
+                low=low,
+                high=high,
+            )
             if case.loss.n and case.loss.last < 0:
                 yield symptom(MODERATE, f"the loss is negative ({case.loss.last:.3f})", loss=case.loss.last)
 

@@ -23,10 +23,15 @@ def weigh(case: Case) -> Iterator[Weight]:
         value, ignored = pad.get("value"), fact.data.get("ignore_index")
         if share > 0.2 and value != ignored:
             yield supports(
-                DECISIVE, f"{100 * share:.0f} % of the counted targets are the id {value} in unbroken runs at the ends of the "
+                DECISIVE,
+                f"{100 * share:.0f} % of the counted targets are the id {value} in unbroken runs at the ends of the "
                 f"sequences: padding, and ignore_index is {ignored}",
-                tool="layer_analyzer", step=max(1, fact.step), where=case.place(fact), tail_share=share, pad_id=value,
-            )  # fmt: skip
+                tool="layer_analyzer",
+                step=max(1, fact.step),
+                where=case.place(fact),
+                tail_share=share,
+                pad_id=value,
+            )
             rows = case.calls(grad=True)
             if np.isfinite(rows["majority_share"]).any() and nanmedian(rows["majority_share"][-10:]) > 0.6 * share:
                 yield symptom(

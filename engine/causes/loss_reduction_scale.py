@@ -17,8 +17,8 @@ def weigh(case: Case) -> Iterator[Weight]:
     for fact in case.train_loss_calls:
         if fact.data.get("reduction") != "sum" or fact.data.get("in_backward") is False:
             continue
-        site = fact.data.get("site", fact.data.get("index"))
-        rows = case.calls(grad=True, site=int(site) if site is not None else None)
+        site = case.site_of(fact)
+        rows = case.calls(grad=True, site=site)
         n, value = nanmedian(rows["n"]), nanmedian(rows["value"][:5])
         ratio = _root_ratio(case)
         if ratio is not None and n > 1 and ratio < 2.0 / n:
@@ -31,8 +31,12 @@ def weigh(case: Case) -> Iterator[Weight]:
             DECISIVE if suffers else WEAK,
             f"{fact.data.get('function')} sums over {n:.0f} samples (first value {value:.4g}, {value / max(n, 1):.3g} per sample): "
             f"the gradient is about {n:.0f} times that of the mean",
-            tool="gradient_debugger", step=1, where=case.place(fact), batch=n, value=value,
-        )  # fmt: skip
+            tool="gradient_debugger",
+            step=1,
+            where=case.place(fact),
+            batch=n,
+            value=value,
+        )
         if case.diverged or case.nonfinite_step is not None:
             yield symptom(
                 MODERATE, f"the loss went from {case.loss.first:.3g} to {case.loss.last:.3g}", loss_last=case.loss.last
@@ -68,7 +72,7 @@ CAUSE = Cause(
         "model.saturated_units",
         "numerics.exp_overflow",
         "loop.accumulation_not_normalized",
-    ),  # fmt: skip
+    ),
     intervention="divide the loss by the batch size",
     next_measurement="gradient norm at two batch sizes",
     source="SO 43611745",

@@ -18,11 +18,15 @@ def weigh(case: Case) -> Iterator[Weight]:
             continue
         left, right = fact.data.get("input_shape"), fact.data.get("target_shape")
         yield supports(
-            DECISIVE, f"{fact.data.get('function')} got a prediction of shape {left} and a target of shape {right}: they "
+            DECISIVE,
+            f"{fact.data.get('function')} got a prediction of shape {left} and a target of shape {right}: they "
             "broadcast, so each prediction is compared with every target",
-            tool="layer_analyzer", step=max(1, fact.step), where=case.place(fact),
-            input_shape=str(left), target_shape=str(right),
-        )  # fmt: skip
+            tool="layer_analyzer",
+            step=max(1, fact.step),
+            where=case.place(fact),
+            input_shape=str(left),
+            target_shape=str(right),
+        )
         rows = case.calls(grad=True)
         if len(rows["step"]) > 10:
             ratio = float(rows["in_std"][-1] / rows["target_std"][-1]) if rows["target_std"][-1] > 0 else 1.0

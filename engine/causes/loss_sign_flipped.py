@@ -31,9 +31,13 @@ def weigh(case: Case) -> Iterator[Weight]:
             DECISIVE if rises else STRONG,
             f"what goes into backward is {ratio:.2g} times the value of the loss function, and the loss rises from "
             f"{nanmedian(value[:tenth]):.3g} to {nanmedian(value[-tenth:]):.3g}: it is being maximised",
-            tool="gradient_debugger", step=1, where=case.site_place(), ratio=ratio, first=nanmedian(value[:tenth]),
+            tool="gradient_debugger",
+            step=1,
+            where=case.site_place(),
+            ratio=ratio,
+            first=nanmedian(value[:tenth]),
             last=nanmedian(value[-tenth:]),
-        )  # fmt: skip
+        )
         train = case.accuracy(grad=True)
         if train.n > 5 and train.last < case.chance - 0.02:
             yield symptom(

@@ -42,8 +42,13 @@ def weigh(case: Case) -> Iterator[Weight]:
                 STRONG if root_falls else MODERATE,
                 f"the {site.function} term is {100 * share:.2g} % of the total loss and hardly moves ({first:.3g} to {last:.3g}) "
                 "while the total is made of something else",
-                tool="gradient_debugger", step=1, where=case.site_place(s), share=share, first=first, last=last,
-            )  # fmt: skip
+                tool="gradient_debugger",
+                step=1,
+                where=case.site_place(s),
+                share=share,
+                first=first,
+                last=last,
+            )
             train = case.accuracy(grad=True)
             if train.n and not train.last > case.chance + 0.2 * (1 - case.chance):
                 yield symptom(MODERATE + WEAK, f"accuracy stays near chance ({train.last:.2f})", accuracy=train.last)

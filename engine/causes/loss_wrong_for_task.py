@@ -19,22 +19,33 @@ def weigh(case: Case) -> Iterator[Weight]:
         function, shape = fact.data.get("function"), fact.data.get("input_shape") or []
         where = case.place(fact)
         if function == "cross_entropy" and len(shape) >= 2 and shape[1] == 1:
-            yield supports(DECISIVE, "cross_entropy over a single logit is 0 whatever the model says: softmax of one value is 1",
-                           step=1, where=where, n_classes=1)  # fmt: skip
+            yield supports(
+                DECISIVE,
+                "cross_entropy over a single logit is 0 whatever the model says: softmax of one value is 1",
+                step=1,
+                where=where,
+                n_classes=1,
+            )
         elif function in REGRESSION and "int" in str(
             fact.data.get("target_source_dtype", fact.data.get("target_dtype"))
         ):
             yield from _class_ids(case, function, where_fact=fact)
         elif function in REGRESSION:
-            dist = fact.data.get("target_dist") or {}
-            if 2 < len(dist) <= 32 and not fact.data.get("broadcast"):
+            low, high = fact.data.get("target_lowest"), fact.data.get("target_highest")
+            few = isinstance(low, (int, float)) and isinstance(high, (int, float)) and 2 <= high - low <= 64
+            if fact.data.get("target_integral") is True and few and not fact.data.get("broadcast"):
                 yield from _class_ids(case, function, where_fact=fact)
     for layer in case.run.layers:
         if layer.cls == "Softmax" and nanmedian(case.layer_series(layer, "out_min")) == 1.0 == nanmax(
             case.layer_series(layer, "out_max")
         ):
-            yield supports(DECISIVE, f"{layer.name} is a softmax over one unit: its output is the constant 1",
-                           tool="layer_analyzer", subject=layer.name, step=1)  # fmt: skip
+            yield supports(
+                DECISIVE,
+                f"{layer.name} is a softmax over one unit: its output is the constant 1",
+                tool="layer_analyzer",
+                subject=layer.name,
+                step=1,
+            )
 
 
 def _class_ids(case: Case, function: object, where_fact: object) -> Iterator[Weight]:
@@ -47,8 +58,14 @@ def _class_ids(case: Case, function: object, where_fact: object) -> Iterator[Wei
     width = int(shape[-1]) if len(shape) > 1 else 1
     if low < 0 or high < 2 or width > 1:
         return
-    yield supports(STRONG, f"{function} against whole-number targets from {low:.0f} to {high:.0f}: class ids are treated as "
-                   "amounts", step=1, where=case.place(fact), target_min=low, target_max=high)  # fmt: skip
+    yield supports(
+        STRONG,
+        f"{function} against whole-number targets from {low:.0f} to {high:.0f}: class ids are treated as amounts",
+        step=1,
+        where=case.place(fact),
+        target_min=low,
+        target_max=high,
+    )
     if case.learned:
         yield against(MODERATE, "the loss falls clearly: the numbers may be counts", fall=case.loss.fall)
 
@@ -69,7 +86,7 @@ CAUSE = Cause(
         "eval.underfit_stopped_early",
         "model.saturated_units",
         "graph.no_grad_region",
-    ),  # fmt: skip
+    ),
     intervention="replace the loss",
     next_measurement="output width against the number of distinct targets",
     source="SO 49931055",

@@ -17,9 +17,13 @@ def weigh(case: Case) -> Iterator[Weight]:
         if fact.data.get("mixes") is True:
             change = float(fact.data.get("change") or 0.0)
             yield supports(
-                DECISIVE, f"in eval mode, changing one sample of the batch changes other samples' outputs (by {change:.2g})",
-                tool="layer_analyzer", subject=str(fact.data.get("layer") or fact.subject) or None, step=1, change=change,
-            )  # fmt: skip
+                DECISIVE,
+                f"in eval mode, changing one sample of the batch changes other samples' outputs (by {change:.2g})",
+                tool="layer_analyzer",
+                subject=str(fact.data.get("layer") or fact.subject) or None,
+                step=1,
+                change=change,
+            )
             return
 
 

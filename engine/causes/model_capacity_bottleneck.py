@@ -26,9 +26,14 @@ def weigh(case: Case) -> Iterator[Weight]:
         if narrow <= 2 and wide_in >= 8 and (after > narrow or classes > narrow + 1):
             fit = next((f for f in case.probes.get("fit_one_batch", [])), None)
             yield supports(
-                STRONG, f"{name} squeezes {wide_in} features into {narrow}", tool="layer_analyzer", subject=name, step=1,
-                width=narrow, width_before=wide_in,
-            )  # fmt: skip
+                STRONG,
+                f"{name} squeezes {wide_in} features into {narrow}",
+                tool="layer_analyzer",
+                subject=name,
+                step=1,
+                width=narrow,
+                width_before=wide_in,
+            )
             if fit is not None and fit.data.get("fitted") is False:
                 yield symptom(
                     MODERATE, f"even one batch cannot be fitted (loss {float(fit.data.get('after') or 0):.3g})"

@@ -23,10 +23,14 @@ def weigh(case: Case) -> Iterator[Weight]:
         if fact.data.get("leaks") is True:
             change = float(fact.data.get("change") or 0.0)
             yield supports(
-                DECISIVE, f"changing a later token changes earlier outputs (by {change:.2g}) although the targets are the next "
+                DECISIVE,
+                f"changing a later token changes earlier outputs (by {change:.2g}) although the targets are the next "
                 "tokens: the answer is visible",
-                tool="layer_analyzer", subject=str(fact.data.get("layer") or "") or None, step=1, change=change,
-            )  # fmt: skip
+                tool="layer_analyzer",
+                subject=str(fact.data.get("layer") or "") or None,
+                step=1,
+                change=change,
+            )
             if case.accuracy(grad=True).n and case.accuracy(grad=True).last > 0.95:
                 yield symptom(
                     MODERATE,

@@ -41,8 +41,12 @@ def weigh(case: Case) -> Iterator[Weight]:
     yield supports(
         STRONG if share < 0.999 else DECISIVE - WEAK,
         f"{100 * share:.0f} % of the features at {name} are 0 for every sample of the batch, since step {onset}",
-        tool="layer_analyzer", subject=name, step=onset, dead_share=share, onset=onset,
-    )  # fmt: skip
+        tool="layer_analyzer",
+        subject=name,
+        step=onset,
+        dead_share=share,
+        onset=onset,
+    )
     if case.flat:
         yield symptom(
             MODERATE, f"the loss does not fall ({case.loss.first:.3g} to {case.loss.last:.3g})", loss=case.loss.last

@@ -25,8 +25,12 @@ def weigh(case: Case) -> Iterator[Weight]:
             DECISIVE if not _good(case) else STRONG - MODERATE,
             f"the output is an affine function of the input (deviation {float(error or 0):.1e}) although there are "
             f"{len(mine)} linear layers: no nonlinearity stands between them",
-            tool="layer_analyzer", subject=mine[0].name, step=1, error=float(error or 0), layers=len(mine),
-        )  # fmt: skip
+            tool="layer_analyzer",
+            subject=mine[0].name,
+            step=1,
+            error=float(error or 0),
+            layers=len(mine),
+        )
         if _good(case):
             yield against(MODERATE, "the task is learned all the same")
         return

@@ -20,9 +20,11 @@ def weigh(case: Case) -> Iterator[Weight]:
             yield supports(
                 DECISIVE if not case.learned else STRONG,
                 "permuting the input tokens leaves the model's answer as it was: no position reaches it",
-                tool="layer_analyzer", subject=case.kinds("attention")[0].name, step=1,
+                tool="layer_analyzer",
+                subject=case.kinds("attention")[0].name,
+                step=1,
                 change=float(fact.data.get("change") or 0.0),
-            )  # fmt: skip
+            )
             if case.learned:
                 yield against(MODERATE, "the task is learned all the same: order may not matter here")
             return

@@ -11,8 +11,16 @@ from aitia.engine.case import Case, nanmax, nanmedian
 from aitia.engine.causes.base import DECISIVE, MODERATE, Cause, Weight, supports, symptom
 
 REGRESSION = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
-BOUNDS = {"Sigmoid": (0.0, 1.0), "Hardsigmoid": (0.0, 1.0), "Softmax": (0.0, 1.0), "Tanh": (-1.0, 1.0), "Hardtanh": (-1.0, 1.0),
-          "ReLU": (0.0, float("inf")), "Softplus": (0.0, float("inf")), "ReLU6": (0.0, 6.0)}  # fmt: skip
+BOUNDS = {
+    "Sigmoid": (0.0, 1.0),
+    "Hardsigmoid": (0.0, 1.0),
+    "Softmax": (0.0, 1.0),
+    "Tanh": (-1.0, 1.0),
+    "Hardtanh": (-1.0, 1.0),
+    "ReLU": (0.0, float("inf")),
+    "Softplus": (0.0, float("inf")),
+    "ReLU6": (0.0, 6.0),
+}
 
 
 def weigh(case: Case) -> Iterator[Weight]:
@@ -45,10 +53,18 @@ def weigh(case: Case) -> Iterator[Weight]:
             (low <= bounds[0] + 1e-3 * span) if below >= above else (high >= bounds[1] - 0.05 * (bounds[1] - bounds[0]))
         )
         yield supports(
-            DECISIVE, f"the output cannot leave [{bounds[0]:.3g}, {bounds[1]:.3g}] but targets reach from {want_low:.3g} to "
-            f"{want_high:.3g}", tool="layer_analyzer", subject=last.name if last else None, step=1,
-            where=case.site_place(site.index), low=low, high=high, target_min=want_low, target_max=want_high,
-        )  # fmt: skip
+            DECISIVE,
+            f"the output cannot leave [{bounds[0]:.3g}, {bounds[1]:.3g}] but targets reach from {want_low:.3g} to "
+            f"{want_high:.3g}",
+            tool="layer_analyzer",
+            subject=last.name if last else None,
+            step=1,
+            where=case.site_place(site.index),
+            low=low,
+            high=high,
+            target_min=want_low,
+            target_max=want_high,
+        )
         if pinned:
             yield symptom(MODERATE, f"predictions press against that end ([{low:.3g}, {high:.3g}])", low=low, high=high)
         return
@@ -67,7 +83,7 @@ CAUSE = Cause(
         "numerics.vanishing_gradient",
         "data.unscaled_target",
         "eval.underfit_stopped_early",
-    ),  # fmt: skip
+    ),
     intervention="remove the last activation",
     next_measurement="range of outputs against range of targets",
     source="SO 48251943",

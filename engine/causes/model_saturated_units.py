@@ -39,9 +39,14 @@ def weigh(case: Case) -> Iterator[Weight]:
     if share < 0.6:
         return
     yield supports(
-        STRONG, f"{100 * share:.0f} % of the values at {name} are at the ends of its range, since step {onset}",
-        tool="layer_analyzer", subject=name, step=onset, saturated_share=share, onset=onset,
-    )  # fmt: skip
+        STRONG,
+        f"{100 * share:.0f} % of the values at {name} are at the ends of its range, since step {onset}",
+        tool="layer_analyzer",
+        subject=name,
+        step=onset,
+        saturated_share=share,
+        onset=onset,
+    )
     if case.flat:
         yield symptom(
             MODERATE + WEAK,

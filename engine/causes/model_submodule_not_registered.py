@@ -18,10 +18,15 @@ def weigh(case: Case) -> Iterator[Weight]:
     if not strangers or not params:
         return
     yield supports(
-        DECISIVE, f"{listing(x.name for x in strangers)} ran inside the model's forward but are not registered in it: "
+        DECISIVE,
+        f"{listing(x.name for x in strangers)} ran inside the model's forward but are not registered in it: "
         f"{len(params)} parameters are invisible to parameters(), to(), eval() and state_dict()",
-        tool="layer_analyzer", subject=strangers[0].name, step=1, layers=len(strangers), parameters=len(params),
-    )  # fmt: skip
+        tool="layer_analyzer",
+        subject=strangers[0].name,
+        step=1,
+        layers=len(strangers),
+        parameters=len(params),
+    )
     if any(p.requires_grad for p in params):
         yield supports(STRONG, "they ask for gradients and no optimizer holds them", tool="gradient_debugger")
 
@@ -38,7 +43,7 @@ CAUSE = Cause(
         "optimizer.stale_param_reference",
         "eval.underfit_stopped_early",
         "optimizer.frozen_by_mistake",
-    ),  # fmt: skip
+    ),
     intervention="add the parameters to the optimizer",
     next_measurement="modules called against modules registered",
     source="pytorch/pytorch#666",

@@ -18,11 +18,14 @@ def weigh(case: Case) -> Iterator[Weight]:
     for fact in case.probes.get("later_inputs", []):
         if fact.data.get("ignores_later") is True:
             yield supports(
-                DECISIVE, "changing everything after the first positions of the sequence leaves the answer as it was: the state "
+                DECISIVE,
+                "changing everything after the first positions of the sequence leaves the answer as it was: the state "
                 "that is used has not seen them",
-                tool="layer_analyzer", subject=case.kinds("rnn")[-1].name, step=1,
+                tool="layer_analyzer",
+                subject=case.kinds("rnn")[-1].name,
+                step=1,
                 change=float(fact.data.get("change_late") or fact.data.get("change") or 0.0),
-            )  # fmt: skip
+            )
             return
 
 

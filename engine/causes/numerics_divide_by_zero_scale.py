@@ -26,8 +26,12 @@ def weigh(case: Case) -> Iterator[Weight]:
         return
     yield supports(
         DECISIVE if first.fact.data.get("inputs_finite") is not False else STRONG,
-        f"{first.sentence}: a division by 0", tool="layer_analyzer", subject=first.module, step=first.step, where=first.place,
-    )  # fmt: skip
+        f"{first.sentence}: a division by 0",
+        tool="layer_analyzer",
+        subject=first.module,
+        step=first.step,
+        where=first.place,
+    )
     if calm_before(case, first.step):
         yield symptom(MODERATE, "gradients were calm before", step=first.step)
     else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from aitia.engine.case import Case
-from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, Cause, Weight, against, supports, symptom
+from aitia.engine.causes.base import DECISIVE, MODERATE, Cause, Weight, against, supports, symptom
 from aitia.engine.causes.origin import calm_before, origin
 
 
@@ -19,11 +19,15 @@ def weigh(case: Case) -> Iterator[Weight]:
         return
     largest = first.fact.data.get("input_max")
     yield supports(
-        DECISIVE, f"{first.sentence}: the exponential overflows"
+        DECISIVE,
+        f"{first.sentence}: the exponential overflows"
         + (f" (argument up to {float(largest):.3g})" if isinstance(largest, (int, float)) else ""),
-        tool="gradient_debugger", subject=first.module, step=first.step, where=first.place,
+        tool="gradient_debugger",
+        subject=first.module,
+        step=first.step,
+        where=first.place,
         input_max=float(largest) if isinstance(largest, (int, float)) else None,
-    )  # fmt: skip
+    )
     if calm_before(case, first.step):
         yield symptom(MODERATE, "gradients were calm before", step=first.step)
     else:

@@ -33,9 +33,14 @@ def weigh(case: Case) -> Iterator[Weight]:
     clipped = bool(case.run.facts("clip"))
     yield supports(
         STRONG if recurrent or large_at_once else MODERATE,
-        f"the gradient norm went from {start:.3g} to {peak:.3g} by step {at}" + ("" if clipped else ", and nothing clips it"),
-        tool="gradient_debugger", step=at, start=start, peak=peak, growth=growth,
-    )  # fmt: skip
+        f"the gradient norm went from {start:.3g} to {peak:.3g} by step {at}"
+        + ("" if clipped else ", and nothing clips it"),
+        tool="gradient_debugger",
+        step=at,
+        start=start,
+        peak=peak,
+        growth=growth,
+    )
     if recurrent:
         yield symptom(WEAK, "the model is recurrent: gradients multiply along the sequence")
 

@@ -26,10 +26,14 @@ def weigh(case: Case) -> Iterator[Weight]:
     clean = first.fact.data.get("inputs_finite") is not False
     zero = first.fact.data.get("input_min")
     yield supports(
-        DECISIVE if clean else STRONG, f"{first.sentence}: the logarithm of 0 is -inf",
-        tool="gradient_debugger", subject=first.module, step=first.step, where=first.place,
+        DECISIVE if clean else STRONG,
+        f"{first.sentence}: the logarithm of 0 is -inf",
+        tool="gradient_debugger",
+        subject=first.module,
+        step=first.step,
+        where=first.place,
         input_min=float(zero) if isinstance(zero, (int, float)) else None,
-    )  # fmt: skip
+    )
     if calm_before(case, first.step):
         yield symptom(MODERATE, "gradients were calm before", step=first.step)
     else:

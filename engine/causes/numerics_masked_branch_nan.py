@@ -18,9 +18,14 @@ def weigh(case: Case) -> Iterator[Weight]:
     if first is None or first.fact.data.get("masked") is not True:
         return
     yield supports(
-        DECISIVE, f"{first.sentence}: torch.where (or a mask) hides that branch in forward, but its backward multiplies 0 by "
-        "infinity", tool="gradient_debugger", subject=first.module, step=first.step, where=first.place,
-    )  # fmt: skip
+        DECISIVE,
+        f"{first.sentence}: torch.where (or a mask) hides that branch in forward, but its backward multiplies 0 by "
+        "infinity",
+        tool="gradient_debugger",
+        subject=first.module,
+        step=first.step,
+        where=first.place,
+    )
     if calm_before(case, first.step):
         yield symptom(MODERATE, "gradients were calm before", step=first.step)
     if first.where != "backward":

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from aitia.engine.case import Case
-from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, Cause, Weight, against, supports, symptom
+from aitia.engine.causes.base import DECISIVE, MODERATE, Cause, Weight, supports, symptom
 from aitia.engine.causes.origin import calm_before, origin
 
 _ROOTS = ("sqrt", "norm", "std", "cdist", "dist", "pow", "acos", "asin", "atan2")
@@ -25,9 +25,13 @@ def weigh(case: Case) -> Iterator[Weight]:
     if not any(r in first.op for r in _ROOTS) or any(n in first.op for n in _NORMS):
         return
     yield supports(
-        DECISIVE, f"{first.sentence}: its slope at 0 is infinite, while the loss of that step is finite",
-        tool="gradient_debugger", subject=first.module, step=first.step, where=first.place,
-    )  # fmt: skip
+        DECISIVE,
+        f"{first.sentence}: its slope at 0 is infinite, while the loss of that step is finite",
+        tool="gradient_debugger",
+        subject=first.module,
+        step=first.step,
+        where=first.place,
+    )
     if calm_before(case, first.step):
         yield symptom(MODERATE, "gradients were calm before", step=first.step)
 

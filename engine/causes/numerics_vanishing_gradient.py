@@ -41,9 +41,13 @@ def weigh(case: Case) -> Iterator[Weight]:
         DECISIVE if slope > 0.2 else MODERATE,
         f"the gradient per weight is {ratio:.1e} times as large at {sizes[0][0].name} as at {sizes[-1][0].name}: it shrinks "
         f"{10**slope:.1f}-fold per layer",
-        tool="gradient_debugger", subject=case.owner(sizes[0][0].name), step=1, ratio=ratio, per_layer=10**slope,
+        tool="gradient_debugger",
+        subject=case.owner(sizes[0][0].name),
+        step=1,
+        ratio=ratio,
+        per_layer=10**slope,
         first_layer_norm=float(start[0]) if len(start) else None,
-    )  # fmt: skip
+    )
     if case.flat:
         yield symptom(
             MODERATE, f"the loss does not fall ({case.loss.first:.3g} to {case.loss.last:.3g})", loss=case.loss.last

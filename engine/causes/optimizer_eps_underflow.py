@@ -22,11 +22,16 @@ def weigh(case: Case) -> Iterator[Weight]:
     eps = [float(g["eps"]) for o in case.run.optimizers for g in o.groups if isinstance(g.get("eps"), (int, float))]
     if eps and min(eps) < SMALLEST_HALF:
         yield supports(
-            DECISIVE, f"eps = {min(eps):.0e} is 0 in float16, so the update divides by sqrt(v) = 0 for small gradients; "
+            DECISIVE,
+            f"eps = {min(eps):.0e} is 0 in float16, so the update divides by sqrt(v) = 0 for small gradients; "
             f"values became non-finite at step {case.nonfinite_step}",
-            tool="gradient_debugger", subject=half[0].name, step=case.nonfinite_step, where=case.optimizer_place(),
-            eps=min(eps), nonfinite_step=case.nonfinite_step,
-        )  # fmt: skip
+            tool="gradient_debugger",
+            subject=half[0].name,
+            step=case.nonfinite_step,
+            where=case.optimizer_place(),
+            eps=min(eps),
+            nonfinite_step=case.nonfinite_step,
+        )
         if case.nonfinite_step <= 3:
             yield symptom(MODERATE, "it struck within the first steps", step=case.nonfinite_step)
 

@@ -32,21 +32,44 @@ def weigh(case: Case) -> Iterator[Weight]:
     )
     where = case.optimizer_place()
     if loaded or trained:
-        yield against(STRONG, "the frozen part was trained or loaded before: freezing it looks deliberate",
-                      loaded=len(loaded), trained=len(trained))  # fmt: skip
+        yield against(
+            STRONG,
+            "the frozen part was trained or loaded before: freezing it looks deliberate",
+            loaded=len(loaded),
+            trained=len(trained),
+        )
     elif not case.learned:
-        yield supports(DECISIVE, f"{statement}, at their random initial values (nothing was loaded or trained into them), "
-                       "and the loss does not fall", tool="layer_analyzer", subject=case.owner(frozen[0].name), step=1,
-                       where=where, frozen_share=share, frozen=len(frozen))  # fmt: skip
+        yield supports(
+            DECISIVE,
+            f"{statement}, at their random initial values (nothing was loaded or trained into them), "
+            "and the loss does not fall",
+            tool="layer_analyzer",
+            subject=case.owner(frozen[0].name),
+            step=1,
+            where=where,
+            frozen_share=share,
+            frozen=len(frozen),
+        )
     else:
-        yield supports(MODERATE + WEAK, f"{statement}, at their random initial values", tool="layer_analyzer",
-                       subject=case.owner(frozen[0].name), step=1, where=where, frozen_share=share)  # fmt: skip
+        yield supports(
+            MODERATE + WEAK,
+            f"{statement}, at their random initial values",
+            tool="layer_analyzer",
+            subject=case.owner(frozen[0].name),
+            step=1,
+            where=where,
+            frozen_share=share,
+        )
     if held:
-        yield symptom(WEAK, f"the optimizer was given {len(held)} of the frozen parameters: they were meant to train",
-                      held_frozen=len(held))  # fmt: skip
+        yield symptom(
+            WEAK,
+            f"the optimizer was given {len(held)} of the frozen parameters: they were meant to train",
+            held_frozen=len(held),
+        )
     if frozen[-1].index > max(p.index for p in case.trainable):
-        yield supports(MODERATE, f"the last layer ({case.owner(frozen[-1].name)}) is among the frozen ones",
-                       tool="layer_analyzer")  # fmt: skip
+        yield supports(
+            MODERATE, f"the last layer ({case.owner(frozen[-1].name)}) is among the frozen ones", tool="layer_analyzer"
+        )
 
 
 def _numel(shape: tuple[int, ...]) -> int:

@@ -41,17 +41,30 @@ def weigh(case: Case) -> Iterator[Weight]:
         STRONG if typical > LARGE else MODERATE,
         f"single steps change weights by {100 * typical:.0f} % of their norm (up to {100 * peak:.0f} %, "
         f"{case.names[which]}); learning rate {nanmedian(lr[:10]):.3g}",
-        tool="gradient_debugger", subject=case.owner(case.names[which]), step=1, where=case.optimizer_place(),
-        update_ratio=typical, update_ratio_max=peak, lr=nanmedian(lr[:10]),
-    )  # fmt: skip
+        tool="gradient_debugger",
+        subject=case.owner(case.names[which]),
+        step=1,
+        where=case.optimizer_place(),
+        update_ratio=typical,
+        update_ratio_max=peak,
+        lr=nanmedian(lr[:10]),
+    )
     if case.nonfinite_step is not None:
         yield symptom(MODERATE, f"values became non-finite at step {case.nonfinite_step}", step=case.nonfinite_step)
     elif case.diverged:
-        yield symptom(MODERATE, f"the loss went from {case.loss.first:.3g} to {case.loss.last:.3g}, with peaks at "
-                      f"{case.loss.highest:.3g}", loss_first=case.loss.first, loss_last=case.loss.last)  # fmt: skip
+        yield symptom(
+            MODERATE,
+            f"the loss went from {case.loss.first:.3g} to {case.loss.last:.3g}, with peaks at {case.loss.highest:.3g}",
+            loss_first=case.loss.first,
+            loss_last=case.loss.last,
+        )
     elif case.flat:
-        yield symptom(WEAK, f"the loss does not fall ({case.loss.first:.3g} to {case.loss.last:.3g})",
-                      loss_first=case.loss.first, loss_last=case.loss.last)  # fmt: skip
+        yield symptom(
+            WEAK,
+            f"the loss does not fall ({case.loss.first:.3g} to {case.loss.last:.3g})",
+            loss_first=case.loss.first,
+            loss_last=case.loss.last,
+        )
     yield from _others(case)
 
 
@@ -94,7 +107,7 @@ CAUSE = Cause(
         "numerics.log_zero",
         "numerics.vanishing_gradient",
         "numerics.divide_by_zero_scale",
-    ),  # fmt: skip
+    ),
     intervention="divide the rate by 10",
     next_measurement="update ratios with a tenth of the rate",
     source="SO 37624102",

@@ -44,15 +44,25 @@ def weigh(case: Case) -> Iterator[Weight]:
     ratio = nanmedian(case.update_ratio[:, [p.index for p in case.weights]].ravel())
     decayed = len(lr) > 0 and lr[0] > 0 and lr.max() > 20 * np.median(lr)
     if decayed:
-        yield against(STRONG, f"the rate began at {lr.max():.3g} and was taken down to {np.median(lr):.3g} during the run",
-                      lr_max=float(lr.max()), lr_median=float(np.median(lr)))  # fmt: skip
+        yield against(
+            STRONG,
+            f"the rate began at {lr.max():.3g} and was taken down to {np.median(lr):.3g} during the run",
+            lr_max=float(lr.max()),
+            lr_median=float(np.median(lr)),
+        )
     yield supports(
         DECISIVE if not case.learned else MODERATE,
         f"in {case.n_steps} steps the weights moved by {100 * path:.2g} % of their norm (median update ratio {ratio:.1e} "
         f"per step) although gradients are healthy (norm {gradient:.3g}); learning rate {nanmedian(lr):.3g}",
-        tool="gradient_debugger", subject=None, step=1, where=case.optimizer_place(),
-        path=path, update_ratio=ratio, lr=nanmedian(lr), grad_norm=gradient,
-    )  # fmt: skip
+        tool="gradient_debugger",
+        subject=None,
+        step=1,
+        where=case.optimizer_place(),
+        path=path,
+        update_ratio=ratio,
+        lr=nanmedian(lr),
+        grad_norm=gradient,
+    )
     if case.learned:
         yield against(STRONG, "the loss fell clearly all the same", fall=case.loss.fall)
     elif 0 < case.loss.fall < 0.25:

@@ -23,8 +23,12 @@ def weigh(case: Case) -> Iterator[Weight]:
     yield supports(
         DECISIVE,
         f"backward ran {case.n_backward} times and optimizer.step never",
-        tool="gradient_debugger", step=1, where=case.optimizer_place(), n_backward=case.n_backward, n_steps=0,
-    )  # fmt: skip
+        tool="gradient_debugger",
+        step=1,
+        where=case.optimizer_place(),
+        n_backward=case.n_backward,
+        n_steps=0,
+    )
 
 
 CAUSE = Cause(

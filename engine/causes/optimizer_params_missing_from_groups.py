@@ -28,9 +28,14 @@ def weigh(case: Case) -> Iterator[Weight]:
         DECISIVE,
         f"{listing(p.name for p in lost)} had gradients (norm up to {peak:.3g}) but are in no optimizer group: "
         f"{100 * share:.0f} % of the trainable weights never moved",
-        tool="gradient_debugger", subject=case.owner(lost[0].name), step=1, where=case.optimizer_place(),
-        grad_norm=peak, missing_share=share, missing=len(lost),
-    )  # fmt: skip
+        tool="gradient_debugger",
+        subject=case.owner(lost[0].name),
+        step=1,
+        where=case.optimizer_place(),
+        grad_norm=peak,
+        missing_share=share,
+        missing=len(lost),
+    )
     yield from _on_purpose(case, [p.index for p in lost], [p.index for p in held])
 
 
@@ -39,8 +44,11 @@ def _on_purpose(case: Case, lost: list[int], held: list[int]) -> Iterator[Weight
     only_tail = bool(lost) and bool(held) and max(lost) < min(held)
     trained_before = [i for i in lost if nanmax(case.column("update_norm", i)) > 0]
     if trained_before:
-        yield against(STRONG, "these parameters were trained earlier in this run: leaving them out now looks deliberate",
-                      trained_before=len(trained_before))  # fmt: skip
+        yield against(
+            STRONG,
+            "these parameters were trained earlier in this run: leaving them out now looks deliberate",
+            trained_before=len(trained_before),
+        )
     elif only_tail and case.learned:
         yield against(MODERATE, "only the last layers are optimized and the loss falls: this may be feature extraction")
 

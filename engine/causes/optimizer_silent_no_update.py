@@ -31,9 +31,13 @@ def weigh(case: Case) -> Iterator[Weight]:
     group_lr = case.run.table("group")["lr"]
     if still and not (len(group_lr) and (group_lr == 0).any()):
         yield supports(
-            DECISIVE, f"{listing(still)}: held by the optimizer, gradient above 0, rate above 0, update exactly 0",
-            tool="gradient_debugger", subject=case.owner(still[0]), step=1, parameters=len(still),
-        )  # fmt: skip
+            DECISIVE,
+            f"{listing(still)}: held by the optimizer, gradient above 0, rate above 0, update exactly 0",
+            tool="gradient_debugger",
+            subject=case.owner(still[0]),
+            step=1,
+            parameters=len(still),
+        )
 
 
 CAUSE = Cause(

@@ -33,15 +33,21 @@ def weigh(case: Case) -> Iterator[Weight]:
         DECISIVE,
         f"{listing(with_gradient)} had gradients (norm up to {peak:.3g}) but no optimizer holds them, "
         f"while it holds {len(orphans)} tensors that no watched model uses",
-        tool="gradient_debugger", subject=owner, step=1, where=built or replaced,
-        grad_norm=peak, not_held=len(missed), orphans=len(orphans),
-    )  # fmt: skip
+        tool="gradient_debugger",
+        subject=owner,
+        step=1,
+        where=built or replaced,
+        grad_norm=peak,
+        not_held=len(missed),
+        orphans=len(orphans),
+    )
     if same_shape:
         yield supports(
             STRONG,
             f"the orphaned tensors have the shapes of {listing(same_shape)}: they are its former self",
-            tool="gradient_debugger", same_shape=len(same_shape),
-        )  # fmt: skip
+            tool="gradient_debugger",
+            same_shape=len(same_shape),
+        )
 
 
 CAUSE = Cause(
@@ -61,7 +67,7 @@ CAUSE = Cause(
         "graph.stale_module",
         "loop.missing_zero_grad",
         "eval.underfit_stopped_early",
-    ),  # fmt: skip
+    ),
     intervention="add the model's present parameters to the optimizer",
     next_measurement="identity of the parameters in every optimizer group at the first step",
     source="huggingface/accelerate#2665",

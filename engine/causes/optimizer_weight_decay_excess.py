@@ -35,8 +35,12 @@ def weigh(case: Case) -> Iterator[Weight]:
         yield supports(
             DECISIVE if not case.learned else MODERATE,
             f"weight decay {strength:.3g} shrank the weights to {100 * kept:.0f} % of their initial norm (median over layers)",
-            tool="gradient_debugger", step=1, where=case.optimizer_place(), weight_decay=strength, kept=kept,
-        )  # fmt: skip
+            tool="gradient_debugger",
+            step=1,
+            where=case.optimizer_place(),
+            weight_decay=strength,
+            kept=kept,
+        )
         if case.learned:
             yield against(STRONG, "the loss fell clearly all the same", fall=case.loss.fall)
     n = case.n_classes

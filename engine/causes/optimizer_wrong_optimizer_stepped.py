@@ -23,17 +23,24 @@ def weigh(case: Case) -> Iterator[Weight]:
             continue
         mine = [p for p in case.run.parameters if info.index in p.optimizers]
         only = [p for p in mine if set(p.optimizers) == {info.index}]
-        alive = [p for p in only if nanmax(case.column("grad_norm", p.index)) > 0
-                 or nanmax(case.column("grad_present", p.index)) > 0]  # fmt: skip
+        alive = [
+            p
+            for p in only
+            if nanmax(case.column("grad_norm", p.index)) > 0 or nanmax(case.column("grad_present", p.index)) > 0
+        ]
         if not alive:
             continue
         yield supports(
             DECISIVE,
             f"optimizer {info.name} never stepped in {case.n_steps} steps although its parameters "
             f"({listing(p.name for p in alive)}) had gradients; the other optimizer stepped instead",
-            tool="gradient_debugger", subject=case.owner(alive[0].name), step=1, where=case.optimizer_place(info.index),
-            optimizer=info.name, n_steps=case.n_steps,
-        )  # fmt: skip
+            tool="gradient_debugger",
+            subject=case.owner(alive[0].name),
+            step=1,
+            where=case.optimizer_place(info.index),
+            optimizer=info.name,
+            n_steps=case.n_steps,
+        )
         twice = [s for s in case.signatures if _double_step(s)]
         if twice:
             yield symptom(MODERATE, "another optimizer steps twice per iteration", signatures=len(twice))

@@ -44,8 +44,14 @@ def origin(case: Case) -> Origin | None:
         return None
     op = str(fact.data.get("op") or "").lower().replace("aten.", "").removesuffix(".default")
     module = fact.subject or str(fact.data.get("module") or "") or None
-    return Origin(fact, op, str(fact.data.get("where") or "forward"), str(fact.data.get("kind") or "activation"),
-                  case.place(fact), module)  # fmt: skip
+    return Origin(
+        fact,
+        op,
+        str(fact.data.get("where") or "forward"),
+        str(fact.data.get("kind") or "activation"),
+        case.place(fact),
+        module,
+    )
 
 
 def calm_before(case: Case, step: int) -> bool:

@@ -28,8 +28,11 @@ def weigh(case: Case) -> Iterator[Weight]:
             DECISIVE if not case.learned else MODERATE,
             f"weights are {low[0].dtype} and a step changes only {100 * share:.0f} % of them: the rest of the update is "
             "rounded away",
-            tool="gradient_debugger", subject=case.owner(low[0].name), step=1, update_share=share,
-        )  # fmt: skip
+            tool="gradient_debugger",
+            subject=case.owner(low[0].name),
+            step=1,
+            update_share=share,
+        )
         if not case.learned:
             yield symptom(MODERATE, f"the loss stalls at {case.loss.last:.3g}", loss=case.loss.last)
 

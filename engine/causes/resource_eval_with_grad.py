@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from aitia.engine.case import Case, listing, nanmax, nanmedian
-from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, WEAK, Cause, Weight, against, supports, symptom
+from aitia.engine.case import Case
+from aitia.engine.causes.base import MODERATE, STRONG, Cause, Weight, against, supports
 
 
 def weigh(case: Case) -> Iterator[Weight]:
@@ -27,9 +27,13 @@ def weigh(case: Case) -> Iterator[Weight]:
     if in_training < 0.8 * case.n_backward:
         return  # backward passes belong to these forwards
     yield supports(
-        STRONG, f"{extra} forwards in eval mode built autograd graphs that no backward used", tool="memory_tracker",
-        step=int(calls[tracked_eval][0]), forwards=extra, per_step=per_step,
-    )  # fmt: skip
+        STRONG,
+        f"{extra} forwards in eval mode built autograd graphs that no backward used",
+        tool="memory_tracker",
+        step=int(calls[tracked_eval][0]),
+        forwards=extra,
+        per_step=per_step,
+    )
     if case.learned and not (case.run.info.failure and "memory" in case.run.info.failure.message.lower()):
         yield against(MODERATE, "it costs memory and time; the result is the same")
 

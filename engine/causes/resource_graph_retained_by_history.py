@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from aitia.engine.case import Case, listing, nanmax, nanmedian
-from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, WEAK, Cause, Weight, against, supports, symptom
+from aitia.engine.case import Case
+from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, Cause, Weight, supports, symptom
 
 
 def weigh(case: Case) -> Iterator[Weight]:
@@ -30,8 +30,13 @@ def weigh(case: Case) -> Iterator[Weight]:
     yield supports(
         DECISIVE if share > 0.5 else STRONG,
         f"{n1:.0f} autograd graphs of earlier steps are still alive at step {s1}: something keeps loss tensors with their history",
-        tool="memory_tracker", step=s0, live_graphs=n1, at_step=s1, bytes_per_step=per_step, where=case.place(facts[-1]),
-    )  # fmt: skip
+        tool="memory_tracker",
+        step=s0,
+        live_graphs=n1,
+        at_step=s1,
+        bytes_per_step=per_step,
+        where=case.place(facts[-1]),
+    )
     if per_step > 10_000:
         yield symptom(MODERATE, f"memory grows by {per_step / 1e6:.2g} MB per step", bytes_per_step=per_step)
 

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-
-from aitia.engine.case import Case, listing, nanmax, nanmedian
-from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, WEAK, Cause, Weight, against, supports, symptom
+from aitia.engine.case import Case, nanmedian
+from aitia.engine.causes.base import DECISIVE, MODERATE, Cause, Weight, supports, symptom
 
 
 def weigh(case: Case) -> Iterator[Weight]:
@@ -26,9 +24,14 @@ def weigh(case: Case) -> Iterator[Weight]:
     if rising < 2:
         return
     yield supports(
-        DECISIVE, f"the number of forward hooks grew from {n0} (step {s0}) to {n1} (step {s1})", tool="memory_tracker",
-        step=s0, where=case.place(case.run.facts("hooks")[-1]), first=n0, last=n1,
-    )  # fmt: skip
+        DECISIVE,
+        f"the number of forward hooks grew from {n0} (step {s0}) to {n1} (step {s1})",
+        tool="memory_tracker",
+        step=s0,
+        where=case.place(case.run.facts("hooks")[-1]),
+        first=n0,
+        last=n1,
+    )
     _, seconds = case.run.scalar("step_s")
     if len(seconds) > 20 and nanmedian(seconds[-10:]) > 1.3 * nanmedian(seconds[5:15]):
         yield symptom(MODERATE, f"steps got {nanmedian(seconds[-10:]) / nanmedian(seconds[5:15]):.1f} times slower")

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from aitia.engine.case import Case, listing, nanmax, nanmedian
-from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, WEAK, Cause, Weight, against, supports, symptom
+from aitia.engine.case import Case, nanmedian
+from aitia.engine.causes.base import MODERATE, STRONG, Cause, Weight, supports, symptom
 
 
 def weigh(case: Case) -> Iterator[Weight]:
@@ -26,10 +26,15 @@ def weigh(case: Case) -> Iterator[Weight]:
     loader = case.run.fact("loader")
     workers = loader.data.get("num_workers") if loader else None
     yield supports(
-        STRONG, f"{100 * share:.0f} % of the time the training waits for the loader ({1000 * nanmedian(wait):.1f} ms per step, "
-        f"num_workers = {workers})", tool="performance_profiler", step=1, where=case.place(loader), share=share,
+        STRONG,
+        f"{100 * share:.0f} % of the time the training waits for the loader ({1000 * nanmedian(wait):.1f} ms per step, "
+        f"num_workers = {workers})",
+        tool="performance_profiler",
+        step=1,
+        where=case.place(loader),
+        share=share,
         wait_s=nanmedian(wait),
-    )  # fmt: skip
+    )
     if workers == 0:
         yield symptom(MODERATE, "loading happens in the training process itself", num_workers=0)
 

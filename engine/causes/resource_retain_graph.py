@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from aitia.engine.case import Case, listing, nanmax, nanmedian
-from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, WEAK, Cause, Weight, against, supports, symptom
+from aitia.engine.case import Case, nanmedian
+from aitia.engine.causes.base import STRONG, WEAK, Cause, Weight, supports
 
 
 def weigh(case: Case) -> Iterator[Weight]:
@@ -25,10 +25,17 @@ def weigh(case: Case) -> Iterator[Weight]:
     if not slower and live < 10:
         return
     yield supports(
-        STRONG + WEAK, f"backward keeps its graph on {100 * float(np.mean(flags == 1)):.0f} % of the calls"
-        + (f", and steps became {nanmedian(seconds[-10:]) / nanmedian(seconds[5:15]):.1f} times slower" if slower else ""),
-        tool="memory_tracker", step=1, live_graphs=live,
-    )  # fmt: skip
+        STRONG + WEAK,
+        f"backward keeps its graph on {100 * float(np.mean(flags == 1)):.0f} % of the calls"
+        + (
+            f", and steps became {nanmedian(seconds[-10:]) / nanmedian(seconds[5:15]):.1f} times slower"
+            if slower
+            else ""
+        ),
+        tool="memory_tracker",
+        step=1,
+        live_graphs=live,
+    )
 
 
 CAUSE = Cause(

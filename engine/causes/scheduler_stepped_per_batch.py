@@ -40,14 +40,22 @@ def weigh(case: Case) -> Iterator[Weight]:
         DECISIVE,
         f"{name} steps {per_step:.2g} times per optimizer step; the rate fell from {top:.3g} to {lr[-1]:.2g} and was under "
         f"1 % of its peak from step {when} on, {100 * share:.0f} % of the run",
-        tool="gradient_debugger", step=when, where=stepped or case.place(built),
-        steps_per_optimizer_step=per_step, lr_first=top, lr_last=float(lr[-1]), dead_share=share,
-    )  # fmt: skip
+        tool="gradient_debugger",
+        step=when,
+        where=stepped or case.place(built),
+        steps_per_optimizer_step=per_step,
+        lr_first=top,
+        lr_last=float(lr[-1]),
+        dead_share=share,
+    )
     _, norm = case.run.scalar("grad_norm")
     late = norm[-max(3, len(norm) // 4) :]
     if np.isfinite(late).any() and np.nanmedian(late) > 0 and not case.learned:
-        yield symptom(MODERATE, f"the gradient is still there at the end (norm {np.nanmedian(late):.3g}): there was more to "
-                      "learn", grad_norm=float(np.nanmedian(late)))  # fmt: skip
+        yield symptom(
+            MODERATE,
+            f"the gradient is still there at the end (norm {np.nanmedian(late):.3g}): there was more to learn",
+            grad_norm=float(np.nanmedian(late)),
+        )
     if case.learned and case.loss.last < 0.1 * abs(case.loss.first):
         yield against(STRONG, "the loss had already converged", loss_last=case.loss.last)
 

@@ -28,8 +28,14 @@ def weigh(case: Case) -> Iterator[Weight]:
         if name in {"ReduceLROnPlateau", "ConstantLR"} or case.n_steps < 20:
             continue
         if rate is not None and taken == 0:
-            yield supports(STRONG, f"{name} was built and never stepped: the rate stayed at its start",
-                           tool="gradient_debugger", step=1, where=where, scheduler_steps=0)  # fmt: skip
+            yield supports(
+                STRONG,
+                f"{name} was built and never stepped: the rate stayed at its start",
+                tool="gradient_debugger",
+                step=1,
+                where=where,
+                scheduler_steps=0,
+            )
             continue
         horizon = config.get("T_max") or config.get("total_iters") or config.get("total_steps")
         if not isinstance(horizon, (int, float)) or taken < 5 or horizon <= 0:
@@ -49,18 +55,33 @@ def _against_horizon(case: Case, name: str, horizon: float, taken: int, where: o
         low = int(np.argmin(lr))
         climbed = float(lr[low:].max() / lr.max())
         if climbed > 0.2 and low < 0.9 * len(lr):
-            yield supports(DECISIVE, f"{name} has T_max = {horizon:.0f} but took {taken} steps: the rate reached its minimum at "
-                           f"step {low + 1} and climbed back to {100 * climbed:.0f} % of its peak", tool="gradient_debugger",
-                           step=low + 1, where=place, horizon=horizon, scheduler_steps=taken, climbed=climbed)  # fmt: skip
+            yield supports(
+                DECISIVE,
+                f"{name} has T_max = {horizon:.0f} but took {taken} steps: the rate reached its minimum at "
+                f"step {low + 1} and climbed back to {100 * climbed:.0f} % of its peak",
+                tool="gradient_debugger",
+                step=low + 1,
+                where=place,
+                horizon=horizon,
+                scheduler_steps=taken,
+                climbed=climbed,
+            )
     elif name in {"CosineAnnealingLR", "LinearLR", "PolynomialLR", "OneCycleLR"} and taken < 0.2 * horizon:
         change = float(abs(lr[-1] - lr[0]) / max(lr.max(), 1e-30))
         low_start = name in {"LinearLR", "OneCycleLR"} and lr[-1] < 0.5 * float(
             lr.max() if name != "OneCycleLR" else np.inf
         )
-        yield supports(STRONG if change < 0.1 or low_start else MODERATE,
-                       f"{name} is laid out for {horizon:.0f} steps but took only {taken}: the rate went from {lr[0]:.3g} to "
-                       f"{lr[-1]:.3g}", tool="gradient_debugger", step=1, where=place, horizon=horizon,
-                       scheduler_steps=taken, change=change)  # fmt: skip
+        yield supports(
+            STRONG if change < 0.1 or low_start else MODERATE,
+            f"{name} is laid out for {horizon:.0f} steps but took only {taken}: the rate went from {lr[0]:.3g} to "
+            f"{lr[-1]:.3g}",
+            tool="gradient_debugger",
+            step=1,
+            where=place,
+            horizon=horizon,
+            scheduler_steps=taken,
+            change=change,
+        )
 
 
 CAUSE = Cause(

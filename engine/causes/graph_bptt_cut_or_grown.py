@@ -1,0 +1,54 @@
+"""The graph grows with every step: carried state is never detached.
+
+Source: TAXONOMY.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from aitia.engine.case import Case, nanmedian
+from aitia.engine.causes.base import DECISIVE, MODERATE, Cause, Weight, supports, symptom
+
+
+def weigh(case: Case) -> Iterator[Weight]:
+    """Size of the autograd graph from step to step."""
+    sizes = [
+        (f.step, float(f.data.get("n_nodes") or 0)) for f in case.run.facts("graph") if not f.data.get("truncated")
+    ]
+    if len(sizes) < 4:
+        return
+    steps, nodes = np.asarray([s for s, _ in sizes], dtype=float), np.asarray([n for _, n in sizes])
+    if nodes[-1] < 3 * nodes[0] or (np.diff(nodes) < 0).any() or np.ptp(steps) < 4:
+        return
+    correlation = float(np.corrcoef(steps, nodes)[0, 1])
+    if correlation < 0.9:
+        return
+    yield supports(
+        DECISIVE,
+        f"the graph of one backward grew from {nodes[0]:.0f} nodes (step {steps[0]:.0f}) to {nodes[-1]:.0f} (step "
+        f"{steps[-1]:.0f}): it reaches back through all earlier steps",
+        tool="memory_tracker",
+        step=int(steps[0]),
+        first=float(nodes[0]),
+        last=float(nodes[-1]),
+    )
+    _, seconds = case.run.scalar("backward_s")
+    if len(seconds) > 20 and nanmedian(seconds[-5:]) > 2 * nanmedian(seconds[2:8]):
+        yield symptom(MODERATE, f"backward became {nanmedian(seconds[-5:]) / nanmedian(seconds[2:8]):.1f} times slower")
+
+
+CAUSE = Cause(
+    id="graph.bptt_cut_or_grown",
+    title="The recurrent state carries its graph from step to step, so backward grows",
+    phase="backward",
+    repair="Detach the state at the end of each window (h = h.detach()).",
+    mistaken_for={"resource.retain_graph": "there the graph of one step keeps its size"},
+    explains=("resource.retain_graph", "resource.graph_retained_by_history", "graph.backward_twice"),
+    intervention="detach the carried state",
+    next_measurement="nodes of the graph per step",
+    weigh=weigh,
+    source="TAXONOMY",
+)

@@ -1,0 +1,49 @@
+"""Targets cut to whole numbers on their way to a regression loss.
+
+Source: TAXONOMY.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from aitia.engine.case import Case, nanmedian
+from aitia.engine.causes.base import STRONG, WEAK, Cause, Weight, supports
+
+
+def weigh(case: Case) -> Iterator[Weight]:
+    """Integer targets over a wide range in a regression loss."""
+    for fact in case.train_loss_calls:
+        if fact.data.get("function") not in {"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"}:
+            continue
+        low, high = fact.data.get("target_lowest"), fact.data.get("target_highest")
+        integral = "int" in str(fact.data.get("target_dtype")) or fact.data.get("target_integral") is True
+        if not integral or not isinstance(low, (int, float)) or not isinstance(high, (int, float)):
+            continue
+        rows = case.calls(grad=True, site=case.site_of(fact))
+        spread = nanmedian(rows["target_std"])
+        if 0 < spread < 2.0 and low < 0:
+            yield supports(
+                STRONG + WEAK,
+                f"the targets are whole numbers from {low:.0f} to {high:.0f} with a spread of only {spread:.2g}: a "
+                "standardised quantity was cut to integers",
+                tool="layer_analyzer",
+                step=1,
+                where=case.place(fact),
+                spread=spread,
+            )
+            return
+
+
+CAUSE = Cause(
+    id="precision.int_or_dtype_truncation",
+    title="Regression targets were cast to integers and lost their fractional part",
+    phase="data",
+    repair="Keep the targets in floating point (no .long(), .int() or integer arrays).",
+    mistaken_for={"loss.wrong_for_task": "there the targets are class ids"},
+    explains=("loss.wrong_for_task", "eval.underfit_stopped_early"),
+    intervention="none at run time",
+    next_measurement="fractional part of the targets before and after loading",
+    weigh=weigh,
+    source="TAXONOMY",
+)

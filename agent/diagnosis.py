@@ -1,0 +1,90 @@
+"""The answer to: why did this run fail? By rules, or with a language model whose every statement is checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from aitia.agent.errors import LanguageModelError
+from aitia.agent.fix import propose
+from aitia.agent.focus import focus, measure
+from aitia.engine.reason import diagnose
+from aitia.engine.records import Diagnosis, Evidence
+from aitia.engine.store.reader import Run
+from aitia.journal.entries import seen_before
+
+MAX_ASKED = 2
+"""Measurements that the user's words add to an answer; more would bury it."""
+
+
+def answer(
+    run: Run,
+    *,
+    model: str | None = None,
+    api_base: str | None = None,
+    words: str | None = None,
+    deep: bool = False,
+    require_llm: bool = False,
+) -> Diagnosis:
+    """Why the run failed, with a fix for each hypothesis.
+
+    `words` are the user's own: they decide what else is looked at, and the answer addresses them. With `model` the
+    model orders and explains (`mode` is `llm`), or fails and the rules answer (`rules_fallback`); with `require_llm`
+    that failure is a `LanguageModelError` instead. Without `model` nothing of dspy is imported.
+    """
+    if model is None and require_llm:
+        raise LanguageModelError("--require-llm needs a model: add --model provider/name.")
+    diagnosis = by_rules(run, words)
+    if model is not None:
+        from aitia.agent.judge import consult
+        from aitia.agent.lm import make_lm
+
+        diagnosis = consult(run, diagnosis, make_lm(model, api_base), words, deep).diagnosis
+        if require_llm and diagnosis.mode != "llm":
+            raise LanguageModelError(diagnosis.summary.rpartition("(Answer of the rules: ")[2].rstrip(")"))
+    hypotheses = tuple(h.model_copy(update={"fix": propose(run, h)}) for h in diagnosis.hypotheses)
+    return diagnosis.model_copy(
+        update={"hypotheses": hypotheses, "summary": diagnosis.summary + _again(run, diagnosis)}
+    )
+
+
+def by_rules(run: Run, words: str | None = None) -> Diagnosis:
+    """The rules' diagnosis, with the measurements that the user's words ask for."""
+    diagnosis = diagnose(run)
+    evidence, replies = list(diagnosis.evidence), list[str]()
+    for name in focus(words)[:MAX_ASKED]:
+        result = measure(run, name)
+        if result is None:
+            continue
+        replies.append(f"On {name}: {result.summary}")
+        evidence += _new(result.evidence, evidence)
+    if not replies:
+        return diagnosis
+    summary = " ".join([diagnosis.summary, *replies])
+    return diagnosis.model_copy(update={"summary": summary, "evidence": tuple(evidence)})
+
+
+def prompt(run: Run, *, model: str | None = None, words: str | None = None) -> str:
+    """Exactly what would be sent to a model, and nothing is sent."""
+    from aitia.agent.lm import quiet_dspy
+    from aitia.agent.program import messages
+    from aitia.agent.prompt import inputs
+
+    quiet_dspy()
+    diagnosis = by_rules(run, words)
+    shown = {**inputs(run, diagnosis, diagnosis.evidence, words), "problems_with_last_answer": list[str]()}
+    return "\n\n".join(f"--- {m['role']} ---\n{m['content']}" for m in messages(model, shown))
+
+
+def _new(found: tuple[Evidence, ...], known: list[Evidence]) -> list[Evidence]:
+    ids = {e.id for e in known}
+    return [e for e in found if e.id not in ids]
+
+
+def _again(run: Run, diagnosis: Diagnosis) -> str:
+    """A sentence when the project's journal knows this cause from another run."""
+    root = Path(run.info.cwd) if run.info.cwd else None
+    if root is None or not diagnosis.hypotheses:
+        return ""
+    first = diagnosis.hypotheses[0]
+    past = [e for e in seen_before(root, first.cause, first.component) if e.run != run.id]
+    return f" Seen before: {past[0].run} ({past[0].date}, {past[0].status})." if past else ""

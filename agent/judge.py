@@ -1,0 +1,193 @@
+"""The language model's turn: one typed prediction, checks in code, one retry that carries the violations."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from aitia.agent import focus, prompt
+from aitia.agent.errors import LanguageModelError
+from aitia.agent.grounding import violations
+from aitia.agent.lm import TOTAL_SECONDS, first_line, patient, quiet_dspy, within
+from aitia.agent.program import Verdict, adapter, predictor
+from aitia.engine.records import CausalHypothesis, Diagnosis, Evidence
+from aitia.engine.store.reader import Run
+
+if TYPE_CHECKING:
+    import dspy
+
+ATTEMPTS = 2
+"""One answer and one chance to correct it; a model that fails twice fails a third time, too."""
+MAX_CALLS = 4
+MAX_ROUNDS = 2
+"""Rounds of further measurements in deep mode."""
+MAX_WANTED = 4
+"""Measurements a model may ask for in all."""
+MAX_MOVE = 0.05
+"""How far the model's order moves a calibrated confidence: less than the gap between neighbouring bins of it."""
+FLOOR = 0.3
+"""A cause that the engine gives less than this is not lifted by a model's opinion."""
+
+
+@dataclass
+class Consultation:
+    """What was asked and what came of it."""
+
+    diagnosis: Diagnosis
+    notes: list[str] = field(default_factory=list)
+    """What was refused, dropped or went wrong."""
+    calls: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    measured: list[str] = field(default_factory=list)
+    """Further measurements that were taken."""
+
+
+@dataclass
+class _Checked:
+    verdicts: list[Verdict]
+    reply: str | None
+    problems: list[str]
+
+
+def consult(run: Run, diagnosis: Diagnosis, lm: dspy.LM, words: str | None = None, deep: bool = False) -> Consultation:
+    """The diagnosis as the model orders and explains it, every statement checked; the rules' answer where it fails.
+
+    Raises `LanguageModelError` for a model that refuses (key, credit, name); everything else ends in `rules_fallback`.
+    """
+    dspy = quiet_dspy()
+    started = time.monotonic()
+    state = Consultation(diagnosis)
+    try:
+        talk = _Talk(run, lm, words, deep, state, started + TOTAL_SECONDS)
+        within(TOTAL_SECONDS, talk.run)
+    except (dspy.LMError, dspy.AdapterParseError, TimeoutError) as error:
+        state = replace(
+            state, diagnosis=diagnosis, notes=[*state.notes, f"{type(error).__name__}: {first_line(error)}"]
+        )
+        state.diagnosis = fallback(diagnosis, lm.model, state.notes[-1])
+    state.seconds = round(time.monotonic() - started, 2)
+    return state
+
+
+def fallback(diagnosis: Diagnosis, model: str, reason: str) -> Diagnosis:
+    """The rules' answer, labelled as what it is."""
+    summary = f"{diagnosis.summary} (Answer of the rules: {model} was asked, but its answer was not used: {reason})"
+    return diagnosis.model_copy(update={"mode": "rules_fallback", "model": model, "summary": summary})
+
+
+@dataclass
+class _Talk:
+    """One conversation: ask, measure what is wanted, check, ask again with what is wrong."""
+
+    of: Run
+    lm: dspy.LM
+    words: str | None
+    deep: bool
+    state: Consultation
+    deadline: float
+
+    def run(self) -> None:
+        """Talk until an answer stands or the attempts are used up, and leave the diagnosis in the state."""
+        dspy = quiet_dspy()
+        base, state = self.state.diagnosis, self.state
+        evidence, offered = list(base.evidence), dict(focus.OFFERED) if self.deep else {}
+        checked, attempts, rounds = _Checked([], None, []), 0, 0
+        with dspy.context(lm=self.lm, adapter=adapter(), disable_history=True), dspy.track_usage() as usage:
+            while state.calls < MAX_CALLS and attempts < ATTEMPTS:
+                shown = prompt.inputs(self.of, base, evidence, self.words, [f"{n}: {w}" for n, w in offered.items()])
+                answer = self._ask({**shown, "problems_with_last_answer": checked.problems})
+                wanted = [name for name in answer.measurements_wanted or [] if name in offered]
+                if wanted and rounds < MAX_ROUNDS and state.calls < MAX_CALLS:
+                    rounds += 1
+                    evidence += _take(self.of, wanted, offered, state)
+                    continue
+                attempts += 1
+                checked = check(answer.verdicts, answer.reply, base, evidence, shown["training_script"])
+                state.notes += [f"refused: {p}" for p in checked.problems]
+                if not checked.problems:
+                    break
+        state.tokens = sum(int(u.get("total_tokens") or 0) for u in usage.get_total_tokens().values())
+        if checked.problems and not checked.verdicts and base.hypotheses:
+            state.diagnosis = fallback(base, self.lm.model, "; ".join(checked.problems[:3]))
+        else:
+            state.diagnosis = merge(base, checked.verdicts, checked.reply, tuple(evidence), self.lm.model)
+
+    def _ask(self, inputs: dict[str, Any]) -> Any:
+        predict = predictor(self.lm.model)
+        self.state.calls += 1
+        return patient(lambda: predict(**inputs), self.deadline)
+
+
+def check(
+    verdicts: list[Verdict], reply: str | None, base: Diagnosis, evidence: list[Evidence], script: str
+) -> _Checked:
+    """What of an answer is grounded, and in words what is not."""
+    known = {h.id: h for h in base.hypotheses}
+    kept: list[Verdict] = []
+    problems: list[str] = []
+    for verdict in verdicts:
+        hypothesis = known.get(verdict.hypothesis_id)
+        if hypothesis is None:
+            problems.append(
+                f"{verdict.hypothesis_id} is no hypothesis of the list ({', '.join(known) or 'which is empty'})"
+            )
+            continue
+        if any(v.hypothesis_id == verdict.hypothesis_id for v in kept):
+            problems.append(f"{verdict.hypothesis_id} appears twice")
+            continue
+        bad = violations(verdict.explanation, verdict.evidence_ids, evidence, base.hypotheses, script)
+        problems += [f"{verdict.hypothesis_id} {b}" for b in bad]
+        if not bad:
+            kept.append(verdict)
+    bad = violations(reply, (), evidence, base.hypotheses, script) if reply else ["is empty"]
+    problems += [f"the reply {b}" for b in bad]
+    return _Checked(kept, None if bad else reply, problems)
+
+
+def merge(
+    base: Diagnosis, verdicts: list[Verdict], reply: str | None, evidence: tuple[Evidence, ...], model: str
+) -> Diagnosis:
+    """The rules' diagnosis in the model's order and words; confidence moves by at most `MAX_MOVE`."""
+    ranks = {v.hypothesis_id: place for place, v in enumerate(verdicts)}
+    words = {v.hypothesis_id: v for v in verdicts}
+    moved = [_moved(h, ranks, words) for h in base.hypotheses]
+    moved.sort(key=lambda h: (-h.confidence, ranks.get(h.id, len(ranks))))
+    return base.model_copy(update={
+        "mode": "llm", "model": model, "hypotheses": tuple(moved), "evidence": evidence,
+        "summary": reply or base.summary, "onset_step": moved[0].onset_step if moved else base.onset_step,
+    })  # fmt: skip
+
+
+def _moved(hypothesis: CausalHypothesis, ranks: dict[str, int], words: dict[str, Verdict]) -> CausalHypothesis:
+    """One hypothesis after the model's judgement: first of its list up, last or left out down."""
+    place = ranks.get(hypothesis.id)
+    share = -1.0 if place is None else 1.0 - 2.0 * place / max(1, len(ranks) - 1) if len(ranks) > 1 else 1.0
+    if share > 0 and hypothesis.confidence < FLOOR:
+        share = 0.0
+    changes: dict[str, Any] = {"confidence": round(min(1.0, max(0.0, hypothesis.confidence + MAX_MOVE * share)), 3)}
+    if place is not None:
+        verdict = words[hypothesis.id]
+        cited = [i for i in verdict.evidence_ids if i not in hypothesis.evidence and i not in hypothesis.against]
+        changes |= {"explanation": verdict.explanation, "evidence": (*hypothesis.evidence, *cited)}
+    return hypothesis.model_copy(update=changes)
+
+
+def _take(run: Run, wanted: list[str], offered: dict[str, str], state: Consultation) -> list[Evidence]:
+    """Measurements of the closed list, at most `MAX_WANTED` in all; each is offered once."""
+    found: list[Evidence] = []
+    for name in dict.fromkeys(wanted):
+        if len(state.measured) >= MAX_WANTED:
+            break
+        offered.pop(name, None)
+        result = focus.measure(run, name)
+        if result is None:
+            continue
+        state.measured.append(name)
+        known = {e.id for e in found}
+        found += [e for e in result.evidence if e.id not in known]
+    return found
+
+
+__all__ = ["Consultation", "LanguageModelError", "check", "consult", "fallback", "merge"]

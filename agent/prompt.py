@@ -1,0 +1,76 @@
+"""What a language model is shown of a run: evidence, hypotheses, an excerpt of the script; in a budget, redacted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from aitia.agent.redact import redact
+from aitia.engine.records import CausalHypothesis, Diagnosis, Evidence
+from aitia.engine.store.reader import Run
+
+BUDGET_TOKENS = 6000
+"""Small local models forget beyond this, and Ollama cuts silently at its own context length."""
+CHARACTERS_PER_TOKEN = 4
+"""Rule of thumb for English and code."""
+OVERHEAD_TOKENS = 1200
+"""Instructions and the output's schema."""
+STATEMENT_CHARACTERS = 400
+"""One measurement; a longer statement holds a list that a reader would skip, too."""
+WORDS_CHARACTERS = 1500
+"""The user's own words."""
+CONTEXT_LINES = 25
+"""Lines of the script kept around an accused line when the whole does not fit."""
+NO_SCRIPT = "(not recorded)"
+
+
+def inputs(
+    run: Run, diagnosis: Diagnosis, evidence: Sequence[Evidence], words: str | None, offered: Iterable[str] = ()
+) -> dict[str, str]:
+    """The inputs of the prompt; the script gets what evidence and hypotheses leave of the budget."""
+    shown = {
+        "question": redact(words or "Why did this run fail?")[:WORDS_CHARACTERS],
+        "evidence": "\n".join(f"[{e.id}] {e.tool}: {_short(redact(e.statement))}" for e in evidence),
+        "hypotheses": "\n".join(_line(h) for h in diagnosis.hypotheses) or "(none)",
+        "measurements_offered": "\n".join(offered) or "(none)",
+    }
+    left = (BUDGET_TOKENS - OVERHEAD_TOKENS) * CHARACTERS_PER_TOKEN - sum(len(v) for v in shown.values())
+    return {**shown, "training_script": redact(script(run, diagnosis.hypotheses, max(0, left)))}
+
+
+def script(run: Run, hypotheses: Sequence[CausalHypothesis], characters: int) -> str:
+    """The user's script with line numbers; the neighbourhoods of accused lines where the whole is too long."""
+    name = run.info.script
+    located = next((h.location for h in hypotheses if h.location is not None), None)
+    file = located.file if located is not None else name
+    text = run.sources.get(file or "")
+    if text is None:
+        return NO_SCRIPT
+    lines = text.splitlines()
+    marks = sorted({n for h in hypotheses if h.location and h.location.file == file for n in h.location.lines})
+    keep = set(range(1, len(lines) + 1))
+    if sum(len(line) + 6 for line in lines) > characters:
+        keep = {n for m in marks or [1] for n in range(m - CONTEXT_LINES, m + CONTEXT_LINES + 1)}
+    out, last = [f"# {file}"], 0
+    for n in sorted(keep & set(range(1, len(lines) + 1))):
+        if n != last + 1:
+            out.append("…")
+        out.append(f"{n:4} {lines[n - 1]}")
+        last = n
+    shown = "\n".join(out)
+    return shown if len(shown) <= characters else shown[:characters].rpartition("\n")[0] + "\n… (cut)"
+
+
+def _line(hypothesis: CausalHypothesis) -> str:
+    where = f" in {hypothesis.component}" if hypothesis.component else ""
+    if hypothesis.location is not None:
+        where += f" at {hypothesis.location.file}:{','.join(map(str, hypothesis.location.lines))}"
+    return (
+        f"{hypothesis.id} {hypothesis.cause}{where} confidence={hypothesis.confidence:.2f} "
+        f"for={','.join(hypothesis.evidence) or '-'} against={','.join(hypothesis.against) or '-'}: "
+        f"{_short(redact(hypothesis.explanation))}"
+    )
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= STATEMENT_CHARACTERS else text[: STATEMENT_CHARACTERS - 1] + "…"

@@ -1,0 +1,109 @@
+"""A language model that replays a recorded conversation, and one that records: tests and demos need no network.
+
+A conversation is a JSON Lines file: `{"request": [[role, text], …], "response": text}` per call. A line without
+`request` answers anything; one with a request answers only that, so that a drifted prompt is noticed.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aitia.agent.errors import ConfigurationError, LanguageModelError
+from aitia.agent.lm import quiet_dspy
+
+if TYPE_CHECKING:
+    import dspy
+
+Request = list[list[str]]
+
+
+class ReplayEngine:
+    """Answers requests from a recorded conversation, in order."""
+
+    supports_function_calling = supports_response_schema = supports_reasoning = False
+    supported_params = frozenset({"temperature", "max_tokens"})
+
+    def __init__(self, turns: list[dict[str, Any]], name: str) -> None:
+        self.turns = turns
+        self.name = name
+        self.requests: list[Request] = []
+
+    def complete(self, request: Any) -> Any:
+        """The next recorded answer."""
+        asked = conversation(request)
+        self.requests.append(asked)
+        number = len(self.requests)
+        if number > len(self.turns):
+            raise LanguageModelError(f"{self.name} holds {len(self.turns)} answers, and one more was asked for.")
+        turn = self.turns[number - 1]
+        if "request" in turn and turn["request"] != asked:
+            raise LanguageModelError(
+                f"{self.name}: call {number} asks something else than was recorded; record it again."
+            )
+        return reply(request, str(turn["response"]))
+
+
+class RecordingEngine:
+    """Passes requests on to another model and keeps the conversation."""
+
+    supports_function_calling = supports_response_schema = supports_reasoning = False
+    supported_params = frozenset({"temperature", "max_tokens"})
+
+    def __init__(self, inner: dspy.LM, path: Path) -> None:
+        self.inner = inner
+        self.path = path
+
+    def complete(self, request: Any) -> Any:
+        """The other model's answer."""
+        asked = conversation(request)
+        answer = self.inner(messages=[{"role": role, "content": text} for role, text in asked])[0]
+        text = answer if isinstance(answer, str) else str(answer.get("text", ""))
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"request": asked, "response": text}, ensure_ascii=False) + "\n")
+        return reply(request, text)
+
+
+def replay(path: str | Path) -> dspy.LM:
+    """A model that replays the conversation in a file."""
+    try:
+        lines = Path(path).read_text("utf-8").splitlines()
+        turns = [json.loads(line) for line in lines if line.strip()]
+    except (OSError, json.JSONDecodeError) as error:
+        raise ConfigurationError(f"no conversation can be replayed from {path}: {error}") from None
+    return with_engine(ReplayEngine(turns, Path(path).name), f"replay/{Path(path).name}")
+
+
+def scripted(*answers: str | dict[str, Any]) -> dspy.LM:
+    """A model that gives these answers, one after the other."""
+    turns = [{"response": a if isinstance(a, str) else json.dumps(a)} for a in answers]
+    return with_engine(ReplayEngine(turns, "script"), "replay/script")
+
+
+def recording(inner: dspy.LM, path: Path) -> dspy.LM:
+    """A model that keeps its conversation in a file."""
+    return with_engine(RecordingEngine(inner, path), inner.model)
+
+
+def with_engine(engine: Any, name: str) -> dspy.LM:
+    """A dspy model around an engine of ours: no cache, no retries."""
+    made: dspy.LM = quiet_dspy().LM(name, engine=engine, async_engine=None, cache=False, num_retries=0)
+    return made
+
+
+def conversation(request: Any) -> Request:
+    """The request as role and text."""
+    system = request.system
+    text = system if isinstance(system, str) else "".join(getattr(p, "text", "") for p in system or ())
+    turns = [[str(m.role), m.text or ""] for m in request.messages]
+    return ([["system", text]] if text else []) + turns
+
+
+def reply(request: Any, text: str) -> Any:
+    """A complete response with that text."""
+    from dspy.lm15 import Message, Response, TextPart, Usage
+
+    return Response(
+        id=None, model=request.model, message=Message.assistant([TextPart(text)]), finish_reason="stop", usage=Usage()
+    )

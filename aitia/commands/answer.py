@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from rich.padding import Padding
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 CONTEXT_LINES = 2
 """Lines of the user's code shown around an accused line."""
+SAME_BEGINNING = 40
+"""Two sentences that begin with the same so many characters say the same."""
 MAX_ACCUSED = 4
 """More accused lines than this are named, not shown."""
 COLOURS = {"healthy": "bold green", "faulty": "bold red", "unknown": "bold yellow"}
@@ -29,8 +32,8 @@ RUNGS = {
 }
 
 
-def tell(screen: Console, run: Run, diagnosis: Diagnosis) -> None:
-    """Print the whole answer."""
+def tell(screen: Console, run: Run, diagnosis: Diagnosis, *, fix: bool = True) -> None:
+    """Print the whole answer; without the fix where the caller tells more about it."""
     info = run.info
     command = clean(" ".join(info.command) or info.script or "", 80)
     ended = "still running" if info.status == "running" else info.status.value
@@ -42,7 +45,7 @@ def tell(screen: Console, run: Run, diagnosis: Diagnosis) -> None:
     if diagnosis.hypotheses:
         first, *others = diagnosis.hypotheses
         screen.print()
-        _main(screen, run, diagnosis, first)
+        _main(screen, run, diagnosis, first, fix)
         if others:
             _others(screen, others)
     elif diagnosis.evidence:
@@ -65,7 +68,7 @@ def _who(diagnosis: Diagnosis) -> str:
     return "rules, no language model"
 
 
-def _main(screen: Console, run: Run, diagnosis: Diagnosis, h: CausalHypothesis) -> None:
+def _main(screen: Console, run: Run, diagnosis: Diagnosis, h: CausalHypothesis, fix: bool) -> None:
     facts = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column(overflow="fold")
@@ -89,16 +92,15 @@ def _main(screen: Console, run: Run, diagnosis: Diagnosis, h: CausalHypothesis) 
         screen.print(Text("Not to be confused with", style="bold"))
         for each in h.mistaken_for:
             screen.print(Padding(Text("· " + clean(each)), (0, 0, 0, 2)))
-    if h.fix is not None:
+    if fix and h.fix is not None:
         screen.print()
         tell_fix(screen, h.fix)
 
 
 def _beyond(summary: str, explanation: str) -> str:
-    """What the explanation adds to the summary that was printed above it."""
-    if summary.startswith(explanation):
-        return ""
-    return explanation.removeprefix(summary).strip()
+    """The sentences of the explanation that the summary printed above it does not hold already."""
+    sentences = re.split(r"(?<=\.)\s+(?=[A-Z])", explanation)
+    return " ".join(s for s in sentences if s[:SAME_BEGINNING].rstrip(".") not in summary)
 
 
 def _source(screen: Console, run: Run, h: CausalHypothesis) -> None:

@@ -65,7 +65,7 @@ def demo(
     from aitia.commands.fix import tell_incident
 
     screen.rule(style="dim")
-    tell(screen, run, diagnosis)
+    tell(screen, run, diagnosis, fix=False)
     tell_incident(screen, incident)
     screen.print(f"\nLook further: cd {FOLDER / chosen.name}; aitia show latest events; aitia fix --apply", style="dim")
 

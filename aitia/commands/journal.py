@@ -30,5 +30,13 @@ def journal(
         about = f" about {search!r}" if search else ""
         screen.print(f"No journal entries{about} here. `aitia fix` writes one.")
         return
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    for title in ("date", "cause", "component", "status", "entry"):
+        table.add_column(title, overflow="fold")
     for entry in found:
-        screen.print(f"{entry.date}  {entry.cause}  {clean(entry.run)}  {clean(str(entry.path))}")
+        cells = (entry.date, entry.cause, entry.component or "", entry.status, str(entry.path))
+        table.add_row(*(Text(clean(cell)) for cell in cells))
+    screen.print(table)

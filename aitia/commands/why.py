@@ -15,7 +15,7 @@ def why(
     model: Model = None,
     api_base: ApiBase = None,
     words: Annotated[
-        str | None, typer.Option("--words", metavar="TEXT", help="What you saw, in your own words (used with --model).")
+        str | None, typer.Option("--words", metavar="TEXT", help="What you saw, in your own words.")
     ] = None,
     deep: Annotated[
         bool, typer.Option("--deep", help="Let the model ask for more measurements (with --model).")

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aitia.engine.records import Fact, LayerInfo, LossSite, ParameterInfo, SourceLocation
+from aitia.engine.printed import Printed, printed
 from aitia.engine.store.reader import Array, Run
 
 Floats = npt.NDArray[np.float64]
@@ -211,18 +212,47 @@ class Case:
     @cached_property
     def chance(self) -> float:
         """Accuracy of always guessing the most frequent class in what was shown to the loss."""
-        rows = self.run.table("loss")
-        counts: dict[str, float] = {}
-        for fact in self.run.facts("loss_call"):
-            dist = fact.data.get("target_dist") or []
-            items = dist.items() if isinstance(dist, dict) else enumerate(dist)
-            for key, value in items:
-                counts[str(key)] = counts.get(str(key), 0.0) + float(value)
-        if counts:
-            return max(counts.values()) / sum(counts.values())
-        major = rows["target_majority"]
+        counts = self.class_counts(grad=True)
+        if counts is None:
+            counts = self._first_batches()
+        if counts is not None and counts.sum() > 0:
+            return float(counts.max() / counts.sum())
+        major = self.run.table("loss")["target_majority"]
         major = major[np.isfinite(major)]
         return float(np.median(major)) if len(major) else math.nan
+
+    def class_counts(self, *, grad: bool, site: int | None = None) -> Floats | None:
+        """How often each class was a target over the run (row sums of the confusion table), or None."""
+        table = self.confusion(grad=grad, site=site)
+        return None if table is None else np.asarray(table.sum(axis=1), dtype=np.float64)
+
+    def confusion(self, *, grad: bool, site: int | None = None) -> Floats | None:
+        """[target, prediction] counts of one classification site (the first by default), or None."""
+        for fact in self.run.facts("confusion"):
+            table = np.asarray(fact.data.get("table") or [], dtype=np.float64)
+            if fact.data.get("grad") is grad and table.ndim == 2 and site in (None, self.site_of(fact)):
+                return table
+        return None
+
+    def _first_batches(self) -> Floats | None:
+        counts: dict[int, float] = {}
+        for fact in self.run.facts("loss_call"):
+            for key, value in enumerate(fact.data.get("target_dist") or []):
+                counts[key] = counts.get(key, 0.0) + float(value)
+        return np.asarray(list(counts.values()), dtype=np.float64) if counts else None
+
+    @cached_property
+    def log(self) -> list[Printed]:
+        """Figures that the program printed itself."""
+        return printed(self.run.log_tail())
+
+    @cached_property
+    def eval_accuracy(self) -> Floats:
+        """Accuracy in evaluation: recomputed from the loss calls, else as the program printed it."""
+        curve = self.eval_curve("accuracy")
+        if curve.n:
+            return curve.values[np.isfinite(curve.values)]
+        return np.asarray([p.value for p in self.log if p.accuracy and p.evaluation], dtype=np.float64)
 
     @cached_property
     def n_classes(self) -> int | None:

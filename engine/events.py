@@ -137,7 +137,7 @@ def _fold(kind: EventType, noun: str, changes: dict[str, list[_Change]]) -> list
                 last_step=last,
                 count=len(members),
                 statement=f"{noun} of {listing(names, 3)} {tail.replace('_', '-')} at step {step}",
-            )  # fmt: skip
+            )
         )
     return folded
 
@@ -157,7 +157,7 @@ def _loss(case: Case) -> list[SemanticEvent]:
                 value=curve.last if np.isfinite(curve.last) else None,
                 last_step=case.n_steps or None,
                 statement=f"loss: {shape} ({curve.first:.4g} to {curve.last:.4g})",
-            )  # fmt: skip
+            )
         )
     if case.nonfinite_step is not None:
         found.append(
@@ -169,7 +169,7 @@ def _loss(case: Case) -> list[SemanticEvent]:
                 before="finite",
                 after="non_finite",
                 statement=f"first non-finite value at step {case.nonfinite_step}",
-            )  # fmt: skip
+            )
         )
     return found
 
@@ -223,7 +223,7 @@ def _facts(case: Case) -> list[SemanticEvent]:
                         before="",
                         after=after,
                         statement=statement,
-                    )  # fmt: skip
+                    )
                 )
     return found
 

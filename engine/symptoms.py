@@ -39,7 +39,7 @@ def symptoms(case: Case) -> list[Symptom]:
                 case.n_steps + 1,
                 "error_diagnoser",
                 next_step="read the traceback: `aitia show RUN errors`",
-            )  # fmt: skip
+            )
         )
     if _stays_nonfinite(case):
         step = case.nonfinite_step
@@ -51,7 +51,7 @@ def symptoms(case: Case) -> list[Symptom]:
                 "gradient_debugger",
                 {"step": step},
                 "record again with `--level deep` to pin the operation",
-            )  # fmt: skip
+            )
         )
     elif case.diverged and _supervised(case):
         found.append(
@@ -62,7 +62,7 @@ def symptoms(case: Case) -> list[Symptom]:
                 "causal",
                 {"first": case.loss.first, "last": case.loss.last},
                 "run again with a tenth of the learning rate and compare",
-            )  # fmt: skip
+            )
         )
     elif _stuck(case):
         found.append(
@@ -73,7 +73,7 @@ def symptoms(case: Case) -> list[Symptom]:
                 "causal",
                 {"first": case.loss.first, "last": case.loss.last},
                 "try to fit a single batch: if that fails, the model or the loss is wrong",
-            )  # fmt: skip
+            )
         )
     elif _chance(case):
         best = case.eval_curve("accuracy").highest
@@ -85,7 +85,7 @@ def symptoms(case: Case) -> list[Symptom]:
                 "causal",
                 {"best": best, "chance": case.chance},
                 "compare the statistics of training and evaluation inputs",
-            )  # fmt: skip
+            )
         )
     return found
 

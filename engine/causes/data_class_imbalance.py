@@ -23,7 +23,7 @@ def weigh(case: Case) -> Iterator[Weight]:
     ok = np.isfinite(target) & np.isfinite(said)
     if ok.sum() < 5:
         return
-    share = max(nanmedian(target[ok]), case.chance if np.isfinite(case.chance) else 0.0)
+    share = case.chance if np.isfinite(case.chance) else nanmedian(target[ok])
     late = ok.copy()
     late[: len(late) // 2] = False
     predicted = nanmedian(said[late])

@@ -8,35 +8,32 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from aitia.engine.case import Case
+from aitia.engine.case import Case, nanmedian
 from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, Cause, Weight, against, supports, symptom
 
 
 def weigh(case: Case) -> Iterator[Weight]:
     """Nearest neighbours share labels no more often than strangers, and evaluation never leaves chance."""
     fact = case.run.fact("sample_neighbours")
-    if fact is None:
+    if fact is None or not _one_label_each(case):
         return
     agreement, chance, n = (float(fact.data.get(k) or math.nan) for k in ("agreement", "chance", "n"))
     if not n >= 60 or not math.isfinite(agreement) or not chance < 0.9:
         return
     error = math.sqrt(max(chance * (1 - chance), 1e-6) / n)
     lift = (agreement - chance) / max(1.0 - chance, 1e-6)
-    held_out = case.eval_curve("accuracy")
+    held_out = case.eval_accuracy
     train = case.accuracy(grad=True)
     if agreement < chance + max(3 * error, 0.08 * (1 - chance)):
-        learned = held_out.n and held_out.last > chance + 0.25 * (1 - chance)
+        best = float(held_out.max()) if len(held_out) else math.nan
+        learned = best > chance + 0.25 * (1 - chance)
         if learned:
-            yield against(
-                DECISIVE,
-                f"evaluation reaches {held_out.last:.2f}, well above chance {chance:.2f}",
-                accuracy=held_out.last,
-            )
+            yield against(DECISIVE, f"evaluation reaches {best:.2f}, well above chance {chance:.2f}", accuracy=best)
             return
+        at_chance = len(held_out) > 0 and best < chance + 0.15 * (1 - chance)
         memorises = train.n > 5 and train.last > chance + 0.25 * (1 - chance)
-        strength = STRONG if held_out.n or memorises else MODERATE
         yield supports(
-            strength,
+            STRONG if at_chance else MODERATE,
             f"the nearest neighbour of a training sample has the same label in {100 * agreement:.0f} % of {n:.0f} "
             f"samples; chance is {100 * chance:.0f} %: labels do not go with the features",
             tool="layer_analyzer",
@@ -45,16 +42,18 @@ def weigh(case: Case) -> Iterator[Weight]:
             chance=chance,
             n=n,
         )
-        if held_out.n:
+        if at_chance:
             yield symptom(
                 MODERATE,
-                f"evaluation accuracy never left chance (best {held_out.highest:.2f} against {chance:.2f})",
-                best=held_out.highest,
+                f"evaluation accuracy never left chance (best {best:.2f} against {chance:.2f})",
+                best=best,
                 chance=chance,
             )
-        if memorises:
+        if memorises and at_chance:
             yield symptom(
-                MODERATE, f"training accuracy rises to {train.last:.2f} all the same: memorised", accuracy=train.last
+                MODERATE,
+                f"training accuracy moves to {train.last:.2f} all the same: memorised",
+                accuracy=train.last,
             )
     elif lift > 0.3:
         yield against(
@@ -63,6 +62,13 @@ def weigh(case: Case) -> Iterator[Weight]:
             agreement=agreement,
             chance=chance,
         )
+
+
+def _one_label_each(case: Case) -> bool:
+    """Whether each sample has one label: in token models many targets belong to one input."""
+    batch, calls = case.run.table("batch"), case.calls(grad=True)
+    samples, targets = nanmedian(batch["n"][batch["grad"] == 1]), nanmedian(calls["n"])
+    return not case.run.facts("alignment") and samples == targets
 
 
 CAUSE = Cause(

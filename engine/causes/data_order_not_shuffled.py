@@ -5,54 +5,74 @@ Source: pytorch/pytorch#31771; cszn/KAIR PR 106.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
 
 from aitia.engine.case import Case, nanmedian
 from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, Cause, Weight, against, supports, symptom
+from aitia.engine.store.reader import Array
+
+WINDOW = 24
+"""Batches compared with each other where no loader tells the length of an epoch; a change of task in between is one jump."""
 
 
 def weigh(case: Case) -> Iterator[Weight]:
-    """Spread of the targets inside batches against between batches, and neighbours in time."""
-    rows = case.calls(grad=True)
-    mean, std = rows["target_mean"], rows["target_std"]
-    ok = np.isfinite(mean) & np.isfinite(std)
-    mean, std, n = mean[ok], std[ok], rows["n"][ok]
-    if len(mean) < 20:
-        return
-    between = float(np.std(mean))
-    within = nanmedian(std)
-    total = float(np.sqrt(between**2 + np.mean(std**2)))
-    size = max(2.0, nanmedian(n))
-    if total <= 0:
-        return
-    expected = total / np.sqrt(size)
-    excess = between / expected if expected > 0 else 0.0
-    centred = mean - mean.mean()
-    auto = float((centred[1:] * centred[:-1]).mean() / max(float((centred**2).mean()), 1e-12))
-    if excess < 3.0:
-        return
+    """Spread of the targets inside batches against between the batches of one epoch."""
     loader = next((f for f in case.run.facts("loader") if f.data.get("training") is not False), None)
-    ordered = loader is not None and loader.data.get("shuffle") is False
-    yield supports(
-        STRONG if auto > 0.3 or within < 0.3 * total else MODERATE,
-        f"targets differ {excess:.1f} times more between batches than random batches would (spread inside a batch {within:.2g} "
-        f"of {total:.2g}, correlation with the previous batch {auto:.2f}): the data come sorted",
-        tool="layer_analyzer",
-        step=1,
-        where=case.place(loader),
-        excess=excess,
-        within=within,
-        autocorrelation=auto,
-    )
-    if ordered:
-        yield symptom(MODERATE, "the training loader does not shuffle", shuffle=False)
-    held_out = case.eval_curve("accuracy")
-    if held_out.n and np.isfinite(case.chance) and held_out.last > case.chance + 0.7 * (1 - case.chance):
-        yield against(
-            DECISIVE, f"evaluation accuracy is good all the same ({held_out.last:.2f})", accuracy=held_out.last
+    window = int((loader.data.get("n_batches") if loader else 0) or 0) or WINDOW
+    for site in case.run.losses:
+        rows = case.calls(grad=True, site=site.index)
+        found = _excess(rows, max(6, min(window, 200)))
+        if found is None:
+            continue
+        excess, within = found
+        if excess < 2.5:
+            continue
+        ordered = loader is not None and loader.data.get("shuffle") is False
+        yield supports(
+            STRONG,
+            f"within an epoch the targets differ {excess:.1f} times more between batches than they would in random batches "
+            f"(spread inside a batch: {100 * within:.0f} % of the whole): the data come sorted",
+            tool="layer_analyzer",
+            step=1,
+            where=case.place(loader),
+            excess=excess,
+            within=within,
         )
+        if ordered:
+            yield symptom(MODERATE, "the training loader does not shuffle", shuffle=False)
+        accuracy = case.eval_accuracy
+        if len(accuracy) and math.isfinite(case.chance):
+            room = 1 - case.chance
+            if accuracy[-1] > case.chance + 0.7 * room:
+                yield against(DECISIVE, f"evaluation accuracy is good all the same ({accuracy[-1]:.2f})")
+            elif accuracy[-1] < case.chance + 0.5 * room:
+                yield symptom(
+                    MODERATE, f"evaluation accuracy stays at {accuracy[-1]:.2f}", accuracy=float(accuracy[-1])
+                )
+        return
+
+
+def _excess(rows: dict[str, Array], window: int) -> tuple[float, float] | None:
+    """(between-batch spread over what chance gives, share of the spread that lies inside batches), median over windows."""
+    mean, std, n = rows["target_mean"], rows["target_std"], rows["n"]
+    ok = np.isfinite(mean) & np.isfinite(std)
+    mean, std, n = mean[ok], std[ok], n[ok]
+    if len(mean) < 2 * 6:
+        return None
+    excesses, withins = [], []
+    for start in range(0, len(mean) - window // 2, window):
+        m, s = mean[start : start + window], std[start : start + window]
+        if len(m) < 6:
+            continue
+        total = math.sqrt(float(np.var(m)) + float(np.mean(s**2)))
+        expected = total / math.sqrt(max(2.0, nanmedian(n[start : start + window])))
+        if total > 0:
+            excesses.append(float(np.std(m)) / expected)
+            withins.append(math.sqrt(float(np.mean(s**2))) / total)
+    return (nanmedian(excesses), nanmedian(withins)) if excesses else None
 
 
 CAUSE = Cause(
@@ -62,7 +82,7 @@ CAUSE = Cause(
     repair="Shuffle the training data (shuffle=True, or a random permutation per epoch).",
     weigh=weigh,
     mistaken_for={"optimizer.lr_too_high": "there the loss rattles without regard to the order of the data"},
-    explains=("optimizer.lr_too_high", "data.label_misaligned", "eval.underfit_stopped_early"),
+    explains=("optimizer.lr_too_high", "data.label_misaligned", "eval.underfit_stopped_early", "data.class_imbalance"),
     intervention="shuffle the batches' samples",
     next_measurement="target means per batch along an epoch",
     source="pytorch/pytorch#31771",

@@ -15,7 +15,7 @@ def weigh(case: Case) -> Iterator[Weight]:
     """On a copy in eval mode: two forwards of the same batch differ."""
     for fact in case.probes.get("two_evals", []):
         if fact.data.get("differ") is True:
-            change = float(fact.data.get("change") or 0.0)
+            change = float(fact.data.get("difference") or 0.0)
             yield supports(
                 DECISIVE,
                 f"in eval mode two forwards of the same batch differ (by {change:.2g}): something random does not listen to "

@@ -13,8 +13,8 @@ from aitia.engine.causes.base import DECISIVE, MODERATE, Cause, Weight, supports
 
 def weigh(case: Case) -> Iterator[Weight]:
     """Rows of a trained weight matrix that are identical at the end."""
-    found = [f for f in case.probes.get("unit_symmetry", []) if f.data.get("identical") is True]
-    names = [str(n) for f in found for n in (f.data.get("layers") or [f.data.get("parameter") or f.subject])]
+    found = [f for f in case.probes.get("unit_symmetry", []) if f.data.get("symmetric")]
+    names = [str(n) for f in found for n in f.data.get("symmetric") or []]
     names = [n for n in names if n]
     if not found:
         return
@@ -55,6 +55,9 @@ CAUSE = Cause(
         "init.wrong_scale",
         "eval.underfit_stopped_early",
         "optimizer.lr_too_low",
+        "optimizer.lr_too_high",
+        "model.missing_nonlinearity",
+        "model.saturated_units",
     ),
     intervention="re-initialise the layer at random",
     next_measurement="pairwise distance of the units",

@@ -15,36 +15,63 @@ from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, Cause, Weight, 
 
 
 def weigh(case: Case) -> Iterator[Weight]:
-    """Root of backward against the value that the loss function returned, and where both are going."""
-    back, calls = case.run.table("backward"), case.calls(grad=True)
-    n = min(len(back["loss"]), len(calls["value"]))
-    if n < 5 or len(case.run.optimizers) > 1:
+    """The factor with which the loss enters backward, and where its value is going; else a fall without a floor."""
+    if len(case.run.optimizers) > 1:
         return
-    root, value = back["loss"][:n], calls["value"][:n]
-    with np.errstate(all="ignore"):
-        ratio = nanmedian(root / value)
-    opposite = float(np.nanmean(np.sign(root) * np.sign(value) < 0))
-    tenth = max(2, n // 10)
-    rises = nanmedian(value[-tenth:]) > nanmedian(value[:tenth])
-    if opposite > 0.8 and abs(abs(ratio) - 1) < 0.2 and nanmedian(value) > 0:
+    factors = _factors(case)
+    for site, factor in factors.items():
+        value = case.calls(grad=True, site=site)["value"]
+        tenth = max(2, len(value) // 10)
+        first, last = nanmedian(value[:tenth]), nanmedian(value[-tenth:])
+        if factor >= 0 or len(value) < 5 or not first > 0:
+            continue
         yield supports(
-            DECISIVE if rises else STRONG,
-            f"what goes into backward is {ratio:.2g} times the value of the loss function, and the loss rises from "
-            f"{nanmedian(value[:tenth]):.3g} to {nanmedian(value[-tenth:]):.3g}: it is being maximised",
+            DECISIVE if last > first else STRONG,
+            f"the loss enters backward with the factor {factor:.2g} and its value goes from {first:.3g} to {last:.3g}: it is "
+            "being maximised",
             tool="gradient_debugger",
             step=1,
-            where=case.site_place(),
-            ratio=ratio,
-            first=nanmedian(value[:tenth]),
-            last=nanmedian(value[-tenth:]),
+            where=case.site_place(site),
+            factor=factor,
+            first=first,
+            last=last,
         )
         train = case.accuracy(grad=True)
         if train.n > 5 and train.last < case.chance - 0.02:
-            yield symptom(
-                MODERATE,
-                f"accuracy sinks below chance ({train.last:.2f} against {case.chance:.2f})",
-                accuracy=train.last,
-            )
+            yield symptom(MODERATE, f"accuracy sinks below chance ({train.last:.2f} against {case.chance:.2f})")
+        return
+    if not factors:
+        yield from _bottomless(case)
+
+
+def _factors(case: Case) -> dict[int, float]:
+    """Loss site → median factor of its term in the root of backward."""
+    found: dict[int, list[float]] = {}
+    for fact in case.run.facts("graph"):
+        for term in fact.data.get("terms") or []:
+            if isinstance(term.get("factor"), (int, float)) and int(term.get("site", -1)) >= 0:
+                found.setdefault(int(term["site"]), []).append(float(term["factor"]))
+    return {site: nanmedian(values) for site, values in found.items()}
+
+
+def _bottomless(case: Case) -> Iterator[Weight]:
+    """A hand-written loss that falls below zero faster and faster; a likelihood's logarithm levels off."""
+    values = case.loss.values[np.isfinite(case.loss.values)]
+    if len(values) < 20 or values[-1] >= 0:
+        return
+    half = len(values) // 2
+    a, b, c = (nanmedian(values[i : i + max(3, len(values) // 10)]) for i in (0, half, len(values) - len(values) // 10))
+    if c < b < a and (b - c) > 1.5 * (a - b) and c < -50 * max(1.0, abs(a)):
+        yield supports(
+            STRONG + 1.0,
+            f"the loss falls below zero faster and faster ({a:.3g}, {b:.3g}, {c:.3g}): it has no floor, so what is minimised "
+            "is the negative of an error",
+            tool="gradient_debugger",
+            step=1,
+            first=a,
+            middle=b,
+            last=c,
+        )
 
 
 CAUSE = Cause(

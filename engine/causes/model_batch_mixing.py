@@ -14,8 +14,8 @@ from aitia.engine.causes.base import DECISIVE, Cause, Weight, supports
 def weigh(case: Case) -> Iterator[Weight]:
     """In eval mode, on a copy: another sample was changed and this one's output moved."""
     for fact in case.probes.get("batch_mixing", []):
-        if fact.data.get("mixes") is True:
-            change = float(fact.data.get("change") or 0.0)
+        if fact.data.get("mixing") is True:
+            change = float(fact.data.get("difference") or 0.0)
             yield supports(
                 DECISIVE,
                 f"in eval mode, changing one sample of the batch changes other samples' outputs (by {change:.2g})",

@@ -6,6 +6,7 @@ Source: DeepCrime LCN; NeuraLint.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 from aitia.engine.case import Case
 from aitia.engine.causes.base import MODERATE, STRONG, Cause, Weight, against, supports, symptom
@@ -20,10 +21,10 @@ def weigh(case: Case) -> Iterator[Weight]:
         wide_in = layer.config.get("in_features") or layer.config.get("in_channels")
         wide_out = layer.config.get("out_features") or layer.config.get("out_channels")
         if isinstance(wide_in, int) and isinstance(wide_out, int):
-            widths.append((layer.name, wide_in, wide_out))
+            widths.append((layer.name, wide_in, wide_out, layer.root))
     classes = case.n_classes or 1
-    for (name, wide_in, narrow), (_, _, after) in zip(widths, widths[1:], strict=False):
-        if narrow <= 2 and wide_in >= 8 and (after > narrow or classes > narrow + 1):
+    for (name, wide_in, narrow, root), (_, _, after, other) in pairwise(widths):
+        if root == other and narrow <= 2 and wide_in >= 8 and (after > narrow or classes > narrow + 1):
             fit = next((f for f in case.probes.get("fit_one_batch", [])), None)
             yield supports(
                 STRONG,
@@ -34,11 +35,11 @@ def weigh(case: Case) -> Iterator[Weight]:
                 width=narrow,
                 width_before=wide_in,
             )
-            if fit is not None and fit.data.get("fitted") is False:
+            if fit is not None and _fitted(fit.data) is False:
                 yield symptom(
                     MODERATE, f"even one batch cannot be fitted (loss {float(fit.data.get('after') or 0):.3g})"
                 )
-            elif fit is not None and fit.data.get("fitted") is True:
+            elif fit is not None and _fitted(fit.data) is True:
                 yield against(MODERATE, "a single batch can be fitted")
             return
 
@@ -46,6 +47,14 @@ def weigh(case: Case) -> Iterator[Weight]:
 def _poor(case: Case) -> bool:
     train = case.accuracy(grad=True)
     return bool(train.n > 5 and train.last < case.chance + 0.6 * (1 - case.chance))
+
+
+def _fitted(data: dict[str, object]) -> bool | None:
+    """Whether thirty steps on one batch took most of its loss away."""
+    before, best = data.get("loss_before"), data.get("best")
+    if not isinstance(before, (int, float)) or not isinstance(best, (int, float)) or before <= 0:
+        return None
+    return best < 0.5 * before
 
 
 CAUSE = Cause(

@@ -20,8 +20,8 @@ def weigh(case: Case) -> Iterator[Weight]:
     if not shifted:
         return
     for fact in case.probes.get("causal", []):
-        if fact.data.get("leaks") is True:
-            change = float(fact.data.get("change") or 0.0)
+        if fact.data.get("leak") is True:
+            change = float(fact.data.get("difference") or 0.0)
             yield supports(
                 DECISIVE,
                 f"changing a later token changes earlier outputs (by {change:.2g}) although the targets are the next "

@@ -17,6 +17,8 @@ def weigh(case: Case) -> Iterator[Weight]:
     for fact in case.probes.get("affine", []):
         if fact.data.get("affine") is not True:
             continue
+        if any(int((f.data.get("patterns") or {}).get("n_nonlinear") or 0) > 0 for f in case.run.facts("graph")):
+            return  # an activation is there; it is the units that are dead
         mine = [x for x in deep if not fact.subject or x.root == fact.subject or len(case.run.facts("model_seen")) == 1]
         if len(mine) < 2:
             continue

@@ -16,14 +16,14 @@ def weigh(case: Case) -> Iterator[Weight]:
     if not case.kinds("attention"):
         return
     for fact in case.probes.get("position", []):
-        if fact.data.get("blind") is True:
+        if fact.data.get("order_ignored") is True or fact.data.get("last_order_ignored") is True:
             yield supports(
                 DECISIVE if not case.learned else STRONG,
                 "permuting the input tokens leaves the model's answer as it was: no position reaches it",
                 tool="layer_analyzer",
                 subject=case.kinds("attention")[0].name,
                 step=1,
-                change=float(fact.data.get("change") or 0.0),
+                change=float(fact.data.get("difference") or 0.0),
             )
             if case.learned:
                 yield against(MODERATE, "the task is learned all the same: order may not matter here")

@@ -16,7 +16,7 @@ def weigh(case: Case) -> Iterator[Weight]:
     if not case.kinds("rnn"):
         return
     for fact in case.probes.get("later_inputs", []):
-        if fact.data.get("ignores_later") is True:
+        if fact.data.get("only_first_position_matters") is True or fact.data.get("late_matters") is False:
             yield supports(
                 DECISIVE,
                 "changing everything after the first positions of the sequence leaves the answer as it was: the state "
@@ -24,7 +24,7 @@ def weigh(case: Case) -> Iterator[Weight]:
                 tool="layer_analyzer",
                 subject=case.kinds("rnn")[-1].name,
                 step=1,
-                change=float(fact.data.get("change_late") or fact.data.get("change") or 0.0),
+                change=float((fact.data.get("sensitivity") or {}).get("last") or 0.0),
             )
             return
 

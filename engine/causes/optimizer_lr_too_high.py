@@ -29,16 +29,16 @@ def weigh(case: Case) -> Iterator[Weight]:
     worst = worst[worst > -np.inf]
     if len(worst) == 0:
         return
-    early = worst[: max(3, len(worst) // 4)]
+    early = worst[: max(10, len(worst) // 5)]
     large = float((early > LARGE).mean())
-    peak, typical = float(early.max()), float(np.median(early))
+    peak, typical = float(np.percentile(early, 90)), float(np.median(early))
     suffers = case.diverged or case.nonfinite_step is not None or not case.learned
-    if large < 0.3 or not suffers:
+    if (large < 0.3 and peak < 3 * LARGE) or not suffers:
         return
     _, lr = case.run.scalar("lr")
     which = columns[int(np.nanargmax(np.where(np.isfinite(ratios), ratios, -1).max(axis=0)))]
     yield supports(
-        STRONG if typical > LARGE else MODERATE,
+        STRONG if typical > LARGE or peak > 3 * LARGE else MODERATE,
         f"single steps change weights by {100 * typical:.0f} % of their norm (up to {100 * peak:.0f} %, "
         f"{case.names[which]}); learning rate {nanmedian(lr[:10]):.3g}",
         tool="gradient_debugger",
@@ -65,7 +65,23 @@ def weigh(case: Case) -> Iterator[Weight]:
             loss_first=case.loss.first,
             loss_last=case.loss.last,
         )
+    died = _died(case)
+    if died is not None:
+        yield symptom(MODERATE, f"units died at step {died}, right after such steps", step=died)
     yield from _others(case)
+
+
+def _died(case: Case) -> int | None:
+    """Step at which rectified units became zero for every sample, if they were alive at first."""
+    layer = case.run.wide("layer")
+    for x in case.leaves:
+        if x.kind != "activation" or "ReLU" not in x.cls:
+            continue
+        series = case.layer_series(x, "out_dead_share")
+        ok = np.isfinite(series)
+        if ok.sum() > 3 and series[ok][0] < 0.5 and series[ok][-1] > 0.8:
+            return int(layer.steps[ok][np.argmax(series[ok] > 0.8)])
+    return None
 
 
 def _others(case: Case) -> Iterator[Weight]:

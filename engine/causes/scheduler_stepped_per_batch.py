@@ -23,7 +23,7 @@ def weigh(case: Case) -> Iterator[Weight]:
     ok = np.isfinite(lr)
     steps, lr = steps[ok], lr[ok]
     rates = case.run.facts("scheduler_rate")
-    per_step = max((float(f.data.get("steps_per_optimizer_step", 0.0)) for f in rates), default=0.0)
+    per_step = max((float(f.data.get("steps_per_optimizer_step") or 0.0) for f in rates), default=0.0)
     if len(lr) < 20 or not rates or per_step < 0.5 or lr.max() <= 0:
         return
     top = float(lr.max())

@@ -1,0 +1,55 @@
+"""Figures that the program itself printed: `epoch 3 loss 0.52 val acc 0.91`. Untrusted text; only numbers leave this file."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+_PAIR = re.compile(
+    r"([A-Za-z][A-Za-z_/\-.]*(?:[ _/\-][A-Za-z][A-Za-z_/\-.]*){0,2})\s*[:=(]?\s*"
+    r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|nan|inf)\s*(%?)"
+)
+"""A label of up to three words and the number after it."""
+_EVALUATION = re.compile(r"(?i)\b(val|valid|validation|test|eval|evaluation|dev|held)")
+_ACCURACY = re.compile(r"(?i)acc|score|correct")
+_LOSS = re.compile(r"(?i)loss|nll|mse|mae|rmse|ppl|perplexity|error|err\b|r2")
+_COUNTER = re.compile(r"(?i)\b(epoch|step|iter|iteration|batch|lr|seed|fold|round|round)\b")
+
+
+@dataclass(frozen=True)
+class Printed:
+    """One printed figure."""
+
+    evaluation: bool
+    accuracy: bool
+    loss: bool
+    value: float
+
+
+def printed(text: str) -> list[Printed]:
+    """All labelled figures in order. Percentages become shares."""
+    found = []
+    for line in text.splitlines()[-4000:]:
+        pairs = _PAIR.findall(line[:400])
+        line_is_evaluation = bool(_EVALUATION.search(line[:40])) and not re.search(r"(?i)train", line)
+        has_loss = any(_LOSS.search(label) for label, _, _ in pairs)
+        for label, number, percent in pairs:
+            if _COUNTER.search(label.split()[-1]) and not _ACCURACY.search(label):
+                continue
+            value = float(number)
+            accuracy, loss = bool(_ACCURACY.search(label)), bool(_LOSS.search(label))
+            bare = bool(re.fullmatch(r"(?i)(train|val|valid|test|eval)", label.split()[-1])) and has_loss and not loss
+            if accuracy or (bare and 0.0 <= value <= 1.0):
+                value = value / 100.0 if percent or value > 1.5 else value
+                if 0.0 <= value <= 1.0:
+                    found.append(Printed(_is_evaluation(label, line_is_evaluation), True, False, value))
+            elif loss and math.isfinite(value):
+                found.append(Printed(_is_evaluation(label, line_is_evaluation), False, True, value))
+    return found
+
+
+def _is_evaluation(label: str, line: bool) -> bool:
+    if re.search(r"(?i)train", label):
+        return False
+    return line or bool(_EVALUATION.search(label))

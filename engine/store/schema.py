@@ -62,7 +62,7 @@ WIDE: Final[dict[str, dict[str, str]]] = {
 
 NARROW: Final[dict[str, dict[str, str]]] = {
     "step": {
-        "step": "number of the optimizer step, from 1; with several optimizers the largest count",
+        "step": "number of the optimizer step, from 1; with several optimizers a step ends when one that stepped steps again",
         "time": "seconds since the run began, when the step ended",
         "loss": "sum of the roots of backward since the last step (NaN: none)",
         "n_backward": "backward calls since the last step",
@@ -154,20 +154,23 @@ INTEGER_COLUMNS: Final = frozenset({"step", "site", "root", "optimizer", "group"
 """Columns of narrow tables kept as int64; all others are float64."""
 
 FACT_KINDS: Final[dict[str, str]] = {
-    "model_seen": "a model was called for the first time. data: index, name, cls, n_parameters, n_trainable, n_layers, training",
+    "model_seen": "a model was called for the first time. data: index, name, cls, n_parameters, n_trainable, n_layers, "
+    "training",
     "optimizer_built": "data: index, name, cls, groups, n_params; location: where it was built",
-    "coverage": "at the first step and whenever it changed. data: held_not_in_model [names], trainable_not_held [names], "
-    "frozen [names], frozen_numel, trainable_numel, held_frozen [names]",
-    "parameter_replaced": "a module's parameter is another tensor than before. data: old_held (bool), built_before (bool)",
-    "signature": "the order of calls between two steps, whenever it changed. data: signature, e.g. 'F0 L0 B Z0 S0'; count "
-    "is kept in `signature_counts`. Letters: D batch from a loader, F gradient-tracked root forward (training mode), "
-    "f the same in eval mode, E forward without gradients in eval mode, e without gradients in training mode, L loss "
-    "call with gradients, l loss without, B backward, A autograd.grad, Z zero_grad, C clip, U unscale_, S optimizer "
-    "step, R scheduler step, G scaler update, V state_dict, W load_state_dict, T train(), M eval() of a root. A number "
-    "follows F f E e (root), L l (site), Z S (optimizer), R (scheduler); repeats are folded: 'E0*40'.",
+    "coverage": "at the first step and whenever it changed. data: held_not_in_model [names], trainable_not_held "
+    "[names], frozen [names], frozen_numel, trainable_numel, held_frozen [names]",
+    "parameter_replaced": "a module's parameter is another tensor than before. data: old_held (bool), built_before "
+    "(bool)",
+    "signature": "the order of calls between two steps, whenever it changed. data: signature, e.g. 'F0 L0 B Z0 S0'; "
+    "count is kept in `signature_counts`. Letters: D batch from a loader, F gradient-tracked root forward (training "
+    "mode), f the same in eval mode, E forward without gradients in eval mode, e without gradients in training mode, L "
+    "loss call with gradients, l loss without, B backward, A autograd.grad, Z zero_grad, C clip, U unscale_, S "
+    "optimizer step, R scheduler step, G scaler update, V state_dict, W load_state_dict, T train(), M eval() of a "
+    "root. A number follows F f E e (root), L l (site), Z S (optimizer), R (scheduler); repeats are folded: 'E0*40'.",
     "signature_counts": "at the end (and on crash). data: {signature: times}",
     "mode": "the training flag of a root changed between forwards. data: training, grad, by ('train'|'eval')",
-    "forward_context": "first forward of a root in this combination. data: root, training, grad, inference, n (updated count)",
+    "forward_context": "first forward of a root in this combination. data: root, training, grad, inference, n (updated "
+    "count)",
     "mixed_modes": "submodules whose training flag differs from the root's. data: root, training, names",
     "clip": "first clip call, and whenever its place or arguments change. data: function, max_norm, returned, "
     "before_backward, before_unscale, loss_scale, order (calls since the last step)",
@@ -175,42 +178,45 @@ FACT_KINDS: Final[dict[str, str]] = {
     "scheduler_rate": "data: index, steps_per_optimizer_step, n_steps, lr_first, lr_last, last_epoch",
     "scaler": "GradScaler: data: event ('built','skip','update'), scale, previous",
     "autocast": "first autocast region seen. data: dtype, device, nested_in_no_grad",
-    "loader": "a DataLoader was iterated first. data: index, batch_size, n_samples, n_batches, shuffle, sampler, drop_last, "
-    "num_workers, training (whether the next root forward tracked gradients), dataset, dataset_seen_as (index of the "
-    "first loader over the same data)",
-    "epoch": "a loader's epoch is over. data: index, epoch, order_hash (of the first batches), same_as_previous, n_taken "
-    "(batches that were taken)",
-    "loss_call": "first call at a loss site, and whenever shapes' relation or reduction changes. data: function, input_shape, "
-    "target_shape, input_dtype, target_dtype, reduction, ignore_index, weight (bool), label_smoothing, broadcast "
-    "(bool: shapes differ but broadcast), n_classes, input_is_prob (bool), input_is_logprob (bool), "
+    "loader": "a DataLoader was iterated first. data: index, batch_size, n_samples, n_batches, shuffle, sampler, "
+    "drop_last, num_workers, training (whether the next root forward tracked gradients), dataset, dataset_seen_as "
+    "(index of the first loader over the same data)",
+    "epoch": "a loader's epoch is over. data: index, epoch, order_hash (of the first batches), same_as_previous, "
+    "n_taken (batches that were taken)",
+    "loss_call": "first call at a loss site, and whenever shapes' relation or reduction changes. data: function, "
+    "input_shape, target_shape, input_dtype, target_dtype, reduction, ignore_index, weight (bool), label_smoothing, "
+    "broadcast (bool: shapes differ but broadcast), n_classes, input_is_prob (bool), input_is_logprob (bool), "
     "input_requires_grad, target_requires_grad, target_dist (class counts, up to 32 classes), target_lowest, "
     "target_highest, target_integral (floating targets that are all whole), weight_values, log_target, input_by "
     "(autograd node that made the prediction), raised (class of the exception, if the call failed)",
     "confusion": "at the end, per loss site with up to 32 classes. data: grad, n_classes, table [target][predicted] "
     "(counts; old ones weigh less, so that it shows the end of the training)",
-    "loss_code": "what the program computed outside of modules on the way to a backward root, in the first two steps: a "
-    "loss written by hand. subject: site; location: where the root was made. data: site, ops [{op, line, inputs "
+    "loss_code": "what the program computed outside of modules on the way to a backward root, in the first two steps: "
+    "a loss written by hand. subject: site; location: where the root was made. data: site, ops [{op, line, inputs "
     "(shapes), output (shape), grad, expanding (the shapes broadcast to more entries than either has), outside}]",
-    "graph": "the autograd graph of a backward root was walked (first steps, and after changes). data: site, ops (near the "
-    "root, in order), op_counts, reached [parameter names], n_reached, not_reached_trainable [names], n_not_reached, "
-    "depth, n_nodes, truncated, sites (all loss sites in this graph), terms [{site (-1: no loss function), op, factor}] "
-    "(the summands of the root and what each is multiplied by; op 'constant': a number or a term without gradient), "
-    "chains {loss node: operations right before it}, checkpoint [nodes], patterns {softmax_before_log_softmax, "
-    "sigmoid_before_bce_logits, softmax_before_nll, relu_before_mse … (bool), sqrt_nodes, n_matmul, n_nonlinear, "
-    "singular_near_root [names]}",
-    "alignment": "integer targets against integer inputs of a sequence model. data: match_by_offset {offset: share}, copy_share, best (offset that matches most)",
-    "nonfinite": "the first non-finite value. data: kind (input|activation|loss|gradient|parameter|optimizer_state|target), "
-    "where (forward|loss|backward|step), op, module, row (sample), inputs_finite, values [{shape, min, max, absmin, "
-    "zeros, nan, inf}] (that entered), masked (a where or mask stands between the operation and the loss), n_singular "
-    "(entries at the singular place), parameters [names], states [names], gradient_was_finite (of the step before), "
-    "loss; location: the line that made the operation",
+    "graph": "the autograd graph of a backward root was walked (first steps, and after changes). data: site, ops (near "
+    "the root, in order), op_counts, reached [parameter names], n_reached, not_reached_trainable [names], "
+    "n_not_reached, depth, n_nodes, truncated, sites (all loss sites in this graph), terms [{site (-1: no loss "
+    "function), op, factor}] (the summands of the root and what each is multiplied by; op 'constant': a number or a "
+    "term without gradient), chains {loss node: operations right before it}, checkpoint [nodes], patterns "
+    "{softmax_before_log_softmax, sigmoid_before_bce_logits, softmax_before_nll, relu_before_mse … (bool), sqrt_nodes, "
+    "n_matmul, n_nonlinear, singular_near_root [names]}",
+    "alignment": "integer targets against integer inputs of a sequence model. data: match_by_offset {offset: share}, "
+    "copy_share, best (offset that matches most)",
+    "nonfinite": "the first non-finite value. data: kind "
+    "(input|activation|loss|gradient|parameter|optimizer_state|target), where (forward|loss|backward|step), op, "
+    "module, row (sample), inputs_finite, values [{shape, min, max, absmin, zeros, nan, inf}] (that entered), masked "
+    "(a where or mask stands between the operation and the loss), n_singular (entries at the singular place), "
+    "parameters [names], states [names], gradient_was_finite (of the step before), loss; location: the line that made "
+    "the operation",
     "warning": "data: category, message (untrusted)",
     "exception": "data: as `Failure`; oom (bool)",
     "state_dict": "state_dict() of a watched model was kept alive. data: root, aliased (bool: shares storage with the "
     "live parameters), alive_after_steps",
-    "load_state_dict": "data: root, strict, matched, missing [..], unexpected [..], n_missing, n_unexpected, n_model, n_given, "
-    "aliased (bool: it was given the model's own live tensors), raised",
-    "loaded_weights": "first use of a model after load_state_dict. data: root, n, changed [parameters that are not as loaded]",
+    "load_state_dict": "data: root, strict, matched, missing [..], unexpected [..], n_missing, n_unexpected, n_model, "
+    "n_given, aliased (bool: it was given the model's own live tensors), raised",
+    "loaded_weights": "first use of a model after load_state_dict. data: root, n, changed [parameters that are not as "
+    "loaded]",
     "save": "torch.save was called. data: n_tensors, root (which model's tensors they are), equals_live (bool)",
     "hooks": "forward hooks by the program grew. data: count, per_step",
     "probe": "an experiment on a copy, after the training. data: name, seconds, and by name - two_evals: differ, "
@@ -220,8 +226,8 @@ FACT_KINDS: Final[dict[str, str]] = {
     "loss_eval; fit_one_batch: loss_before, loss_after, best, steps. Or: skipped, failed",
     "sample_neighbours": "nearest-neighbour label agreement. data: agreement, chance, n, dims, classes, n_repeated "
     "(samples whose input occurs more than once), repeated_agreement (share of them with the same label)",
-    "memory": "when graphs pile up, and at the end. data: live_graphs (graphs of losses more than 20 steps old that are "
-    "still alive), tensors_alive (of them: the loss tensor itself is kept), history_len, rss_first, rss_peak, "
+    "memory": "when graphs pile up, and at the end. data: live_graphs (graphs of losses more than 20 steps old that "
+    "are still alive), tensors_alive (of them: the loss tensor itself is kept), history_len, rss_first, rss_peak, "
     "activation_bytes (of one step), parameter_bytes, final",
     "syncs": "calls that waited for the accelerator. data: total, lines [{file, line, times}]",
     "stopped": "data: signal",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -21,15 +22,22 @@ SEARCHED_NODES: Final = 24
 """How far below a backward root a mark is looked for: sums, scalings and means stand between, seldom more."""
 
 
+def notes_of(tensor: torch.Tensor) -> dict[str, Any] | None:
+    """The dictionary that autograd keeps at the node that made this tensor; it lives and dies with the graph."""
+    node: Any = tensor.grad_fn
+    return None if node is None else node.metadata
+
+
 def mark(tensor: torch.Tensor, key: str, value: float) -> None:
-    """Note a number at the node that made this tensor; it lives and dies with the graph, so nothing is kept alive."""
-    if tensor.grad_fn is not None:
-        tensor.grad_fn.metadata[key] = value
+    """Note a number at the node that made this tensor; nothing is kept alive by it."""
+    notes = notes_of(tensor)
+    if notes is not None:
+        notes[key] = value
 
 
 def found_near(root: torch.Tensor, key: str) -> float | None:
     """The number that was noted at the root's node or at one of those just below it."""
-    nodes = [root.grad_fn]
+    nodes: list[Any] = [root.grad_fn]
     for _ in range(SEARCHED_NODES):
         if not nodes:
             break
@@ -123,6 +131,12 @@ class Observer:
                 setattr(owner, name, original)
 
         self._undo.append(undo)
+
+    def replace_bound(self, name: str, original: Any, wrapped: Any, home: Any) -> None:
+        """Replace it too in modules that were imported before us and hold the function itself (`from … import …`)."""
+        for module in list(sys.modules.values()):
+            if module is not home and getattr(module, "__dict__", {}).get(name) is original:
+                self.replace(module, name, lambda _: wrapped)
 
     def guard(self, function: Callable[..., Any], *args: Any) -> None:
         """Call a part of ours: its time is counted, hooks ignore it, and a fault in it never reaches the program."""

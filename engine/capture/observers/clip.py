@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import torch
@@ -31,13 +31,10 @@ class Watch(Observer):
         for name in FUNCTIONS:
             original = getattr(clip_grad, name)
             bound = next(p for p in inspect.signature(original).parameters if p in {"max_norm", "clip_value"})
-            self.replace(clip_grad, name, lambda f, name=name, bound=bound: self._wrap(f, name, bound))
-            wrapped = getattr(clip_grad, name)
-            for module in list(sys.modules.values()):
-                if getattr(module, "__dict__", {}).get(name) is original:
-                    self.replace(module, name, lambda _, wrapped=wrapped: wrapped)
+            self.replace(clip_grad, name, partial(self._wrap, name, bound))
+            self.replace_bound(name, original, getattr(clip_grad, name), clip_grad)
 
-    def _wrap(self, original: Callable[..., Any], name: str, bound: str) -> Callable[..., Any]:
+    def _wrap(self, name: str, bound: str, original: Callable[..., Any]) -> Callable[..., Any]:
         def clip(*args: Any, **kwargs: Any) -> Any:
             result = original(*args, **kwargs)
             if not self.idle():

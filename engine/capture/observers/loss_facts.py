@@ -71,7 +71,7 @@ def _target_facts(y: Tensor, ignore_index: int | None) -> dict[str, Any]:
 
 def _broadcasts(x: Tensor, y: Tensor) -> bool:
     try:
-        torch.broadcast_shapes(x.shape, y.shape)
+        torch.broadcast_shapes(x.shape, y.shape)  # type: ignore[no-untyped-call]  # torch's own has no types
     except RuntimeError:
         return False
     return True

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 import math
-import sys
 import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import torch
@@ -88,16 +88,10 @@ class Watch(Observer):
             if original is None:
                 continue
             parameters = tuple(inspect.signature(original).parameters)
-            self.replace(F, name, lambda f, name=name, parameters=parameters: self._wrap(f, name, parameters))
-            self._replace_bound(name, original, getattr(F, name))
+            self.replace(F, name, partial(self._wrap, name, parameters))
+            self.replace_bound(name, original, getattr(F, name), F)
 
-    def _replace_bound(self, name: str, original: Any, wrapped: Any) -> None:
-        """Modules that were imported before us may hold the function itself (`from … import cross_entropy`)."""
-        for module in list(sys.modules.values()):
-            if module is not F and getattr(module, "__dict__", {}).get(name) is original:
-                self.replace(module, name, lambda _, wrapped=wrapped: wrapped)
-
-    def _wrap(self, original: Callable[..., Any], name: str, parameters: tuple[str, ...]) -> Callable[..., Any]:
+    def _wrap(self, name: str, parameters: tuple[str, ...], original: Callable[..., Any]) -> Callable[..., Any]:
         def loss(*args: Any, **kwargs: Any) -> Any:
             if self._inside or self.idle() or torch._C._current_graph_task_id() != -1:
                 return original(*args, **kwargs)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from aitia.engine.capture.frames import user_frame
-from aitia.engine.capture.observers.base import LossCall, Observer
+from aitia.engine.capture.observers.base import LossCall, Observer, notes_of
 from aitia.engine.capture.observers.trace import Watch as TraceWatch
 
 EVERY: Final = 20
@@ -39,7 +39,6 @@ class Watch(Observer):
     def __init__(self, recorder: Any) -> None:
         super().__init__(recorder)
         self._graphs: deque[tuple[int, weakref.ref[_Token], weakref.ref[Tensor]]] = deque(maxlen=FOLLOWED)
-        self._last_graph: weakref.ref[Tensor] | None = None
         self._last_look = (0, 0)
         """Graphs and tensors alive while the program still ran: at its end a function's locals are gone."""
         self._parameters = 0
@@ -93,13 +92,10 @@ class Watch(Observer):
         self._follow(loss)
 
     def _follow(self, loss: Tensor) -> None:
-        if loss.grad_fn is None or (self._last_graph is not None and self._last_graph() is loss):
-            return
-        metadata = loss.grad_fn.metadata
-        if _MARK not in metadata:
-            token = metadata[_MARK] = _Token()
-            self._last_graph = weakref.ref(loss)
-            self._graphs.append((self.recorder.step, weakref.ref(token), self._last_graph))
+        notes = notes_of(loss)
+        if notes is not None and _MARK not in notes:
+            token = notes[_MARK] = _Token()
+            self._graphs.append((self.recorder.step, weakref.ref(token), weakref.ref(loss)))
 
     def _alive(self) -> tuple[int, int]:
         """Graphs and loss tensors of steps long past that are still there."""
@@ -117,9 +113,8 @@ class Watch(Observer):
             rss = self._rss()
             if rss:
                 self.recorder.latest["rss_bytes"] = float(rss)
-            if torch.cuda.is_available() and torch.cuda.is_initialized():
-                self.recorder.latest["device_bytes"] = float(torch.cuda.memory_allocated())
             if torch.cuda.is_available():
+                self.recorder.latest["device_bytes"] = float(torch.cuda.memory_allocated())
                 self.recorder.tally.setdefault("syncs", 0.0)
         if step % EVERY == 0 or step == 1:
             self._look_at_hooks(step)

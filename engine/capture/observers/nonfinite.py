@@ -124,7 +124,7 @@ class Watch(Observer):
 
     def _explain_gradient(self, held: list[tuple[Singular, Tensor]]) -> None:
         """The loss was finite, its gradient is not: which operation has an infinite slope where it was used?"""
-        base = {"loss_finite": True, "inputs_finite": self._bad_input() is None}
+        base: dict[str, Any] = {"loss_finite": True, "inputs_finite": self._bad_input() is None}
         for singular, value in held:
             hit = at_singularity(singular.op, value, singular.exponent)
             if bool(hit.any()):
@@ -198,14 +198,13 @@ class Watch(Observer):
                 continue
             hit = at_singularity(singular.op, value, singular.exponent)
             if bool(hit.any()):
-                found = {
+                data |= {
                     "op": singular.op,
                     "row": first_row(hit),
                     "masked": singular.masked,
                     "n_singular": int(hit.sum()),
                 }
-                values = [extremes(value)]
-                self._tell("loss", "loss", singular.place, **found, values=values, inputs_finite=True, **data)
+                self._tell("loss", "loss", singular.place, values=[extremes(value)], inputs_finite=True, **data)
                 return True
         return False
 

@@ -222,7 +222,7 @@ def fit_one_batch(s: Subject) -> Result:
             if not loss.requires_grad:
                 return None
             optimizer.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             optimizer.step()
             values.append(float(loss.detach()))
     return {"loss_before": values[0], "loss_after": values[-1], "best": min(values), "steps": FIT_STEPS}

@@ -56,7 +56,7 @@ def find_origin(
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Random streams as before afterwards, nothing printed."""
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() and torch.cuda.is_initialized() else []
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     python, numbers = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=devices), contextlib.redirect_stdout(io.StringIO()):
         try:
@@ -66,9 +66,9 @@ def quiet() -> Iterator[None]:
             np.random.set_state(numbers)
 
 
-class _Watcher(TorchDispatchMode):
+class _Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's class hook has no types
     def __init__(self, names: dict[int, str]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's own has no types
         self._names = names
         self.first: dict[str, Any] | None = None
         """The first operation that made something non-finite of finite numbers."""

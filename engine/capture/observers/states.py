@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -51,9 +50,7 @@ class Watch(Observer):
         self.replace(nn.Module, "load_state_dict", self._wrap_load)
         original = torch.save
         self.replace(torch, "save", self._wrap_save)
-        for module in list(sys.modules.values()):
-            if getattr(module, "__dict__", {}).get("save") is original:
-                self.replace(module, "save", lambda _: torch.save)
+        self.replace_bound("save", original, torch.save, torch)
 
     def _tell(self, kind: str, data: dict[str, Any], where: tuple[str, int] | None = None) -> None:
         self._told[kind] += 1
@@ -79,11 +76,11 @@ class Watch(Observer):
     def _given(self, module: nn.Module, state: Mapping[str, Any]) -> None:
         self.recorder.letter("V")
         live = dict(module.named_parameters(remove_duplicate=False))
-        pairs = []
+        pairs: list[tuple[weakref.ref[Tensor], weakref.ref[Tensor]]] = []
         for name, tensor in state.items():
             parameter = live.get(name)
             if isinstance(tensor, Tensor) and parameter is not None and len(pairs) < TENSORS:
-                pairs.append((weakref.ref(tensor), weakref.ref(parameter)))
+                pairs.append((weakref.ref(tensor), weakref.ref[Tensor](parameter)))
         if pairs and len(self._kept) < WATCHED:
             self._kept.append(_Kept(self._name(module), self.recorder.step, user_frame(), pairs))
 
@@ -196,9 +193,9 @@ class Watch(Observer):
         equal: bool | None = True if roots else None
         if not roots:
             same = [(n, t, *by_name[n]) for n, t in tensors if n in by_name and by_name[n][1].shape == t.shape]
-            for _, tensor, root, parameter in same[:COMPARED]:
-                roots.append(root)
-                equal = equal is not False and bool(torch.equal(tensor.to(parameter.device), parameter.detach()))
+            for _, tensor, owner, own in same[:COMPARED]:
+                roots.append(owner)
+                equal = equal is not False and bool(torch.equal(tensor.to(own.device), own.detach()))
         root = max(set(roots), key=roots.count) if roots else None
         self._tell("save", {"n_tensors": len(tensors), "root": root, "equals_live": equal})
 

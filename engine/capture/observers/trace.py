@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from aitia.engine.capture.frames import user_frame
-from aitia.engine.capture.observers.base import LINE_MARK, Observer
+from aitia.engine.capture.observers.base import LINE_MARK, Observer, notes_of
 
 STEPS: Final = 2
 """Steps that are looked at: the first may be special (lazy layers, warm-up), the second is the rule."""
@@ -30,7 +30,7 @@ class Watch(Observer):
 
     def __init__(self, recorder: Any) -> None:
         super().__init__(recorder)
-        self._mode = _Lines(self)
+        self._mode: Any = _Lines(self)
         self._pushed = False
         self._forwards = 0
         self._compiled = False
@@ -88,7 +88,7 @@ class Watch(Observer):
         if key in self._told:
             return
         self._told.add(key)
-        line = loss.grad_fn.metadata.get(LINE_MARK) if loss.grad_fn is not None else None
+        line = (notes_of(loss) or {}).get(LINE_MARK)
         self.recorder.fact("loss_code", subject=str(site), data={"site": site, "ops": ops}, where=line)
 
     def finish(self) -> None:
@@ -106,11 +106,11 @@ class Watch(Observer):
     def see(self, function: Any, args: tuple[Any, ...], result: Tensor) -> None:
         """One torch call of the program ended."""
         place = user_frame()
-        node = result.grad_fn
-        if node is not None and result._base is None:
+        notes = notes_of(result)
+        if notes is not None and result._base is None:
             self._bytes += result.numel() * result.element_size()
-        if node is not None and place is not None and LINE_MARK not in node.metadata:
-            node.metadata[LINE_MARK] = place
+        if notes is not None and place is not None:
+            notes.setdefault(LINE_MARK, place)
         name = str(getattr(function, "__name__", "")).strip("_")
         shapes = [list(a.shape) for a in args if isinstance(a, Tensor)]
         outside = not self.recorder.forward.stack
@@ -122,7 +122,7 @@ class Watch(Observer):
                     "line": place[1] if place else None,
                     "inputs": shapes,
                     "output": list(result.shape),
-                    "grad": node is not None,
+                    "grad": notes is not None,
                     "expanding": expanding,
                     "outside": outside,
                 }

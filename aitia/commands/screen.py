@@ -15,7 +15,10 @@ from pydantic import BaseModel
 if TYPE_CHECKING:
     from rich.console import Console
 
-_CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_CONTROL = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f]|[\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]"
+)
+"""Terminal escapes, control characters, and characters that reorder or hide text."""
 MAX_WIDTH = 110
 """Lines longer than this are hard to read, however wide the terminal."""
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from aitia.engine.capture import stats
 from aitia.engine.capture.modes import Modes
+from aitia.engine.capture.untracked import Untracked
 
 if TYPE_CHECKING:
     from aitia.engine.capture.recorder import Recorder
@@ -37,6 +38,7 @@ class Forward:
         self.last_root: int | None = None
         """The model that ran last."""
         self.modes = Modes(recorder)
+        self.untracked = Untracked(recorder)
         self._kwargs: Mapping[str, Any] = {}
         self._started = 0.0
         self._grad = False
@@ -98,8 +100,11 @@ class Forward:
             return
         raised = len(rest) < 2
         recorder = self._recorder
-        if self._grad and not raised and recorder.pace.measuring and self.root is not None:
-            recorder.own(recorder.layers.see, module, args, rest[0], rest[1], stack)
+        if not raised and recorder.pace.measuring and self.root is not None:
+            if module._parameters:
+                recorder.own(self.untracked.see, module, torch.is_grad_enabled())
+            if self._grad:
+                recorder.own(recorder.layers.see, module, args, rest[0], rest[1], stack)
         if not stack:
             if not raised:
                 recorder.own(self._end, module, args, rest[0], rest[1])
@@ -186,6 +191,7 @@ class Forward:
     def finish(self) -> None:
         """Counts that were still growing."""
         self.modes.finish()
+        self.untracked.finish()
 
 
 def _keyword_arguments() -> Mapping[str, Any]:

@@ -172,6 +172,8 @@ FACT_KINDS: Final[dict[str, str]] = {
     "forward_context": "first forward of a root in this combination. data: root, training, grad, inference, n (updated "
     "count)",
     "mixed_modes": "submodules whose training flag differs from the root's. data: root, training, names",
+    "untracked": "at the end: layers with trainable parameters that only ever ran with gradient tracking off (in training "
+    "mode); subject: the first. data: layers [names]",
     "clip": "first clip call, and whenever its place or arguments change. data: function, max_norm, returned, "
     "before_backward, before_unscale, loss_scale, order (calls since the last step)",
     "scheduler_built": "data: index, cls, optimizer, config (T_max, step_size, gamma, total_steps …)",

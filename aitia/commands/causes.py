@@ -44,7 +44,7 @@ def causes(
         screen.print(f"  phase: {each.phase}\n  repair: {each.repair}")
         for other, measurement in sorted(each.mistaken_for.items()):
             screen.print(f"  not {other}: {measurement}")
-        screen.print(f"  source: {each.source}\n")
+        screen.print(f"  source: {each.source}\n" if each.source else "")
 
 
 def _data(cause: Cause) -> dict[str, Any]:

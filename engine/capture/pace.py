@@ -16,6 +16,12 @@ REST: Final = 100
 SMOOTH: Final = 0.2
 """Weight of the newest cost in the running mean."""
 MAX_EVERY: Final = 1000
+ALLOWANCE: Final[dict[str, float]] = {"light": 0.2, "normal": 2.0, "deep": math.inf}
+"""Seconds that full measurements may take in all before the budget rules: nobody feels two seconds, and a short run is
+then seen whole."""
+DENSITY: Final = 16
+"""At least so many steps are measured each time the number of steps doubles, whatever the budget says: a few hundred in
+a run of a million steps."""
 
 
 class Pace:
@@ -30,6 +36,8 @@ class Pace:
         self._base = math.nan
         self._plain = math.nan
         self._since = 0
+        self._spent = 0.0
+        self._allowance = ALLOWANCE[level]
 
     def step(self, number: int, took: float, ours: float) -> None:
         """A step ended: `took` seconds in all, `ours` of them."""
@@ -37,6 +45,7 @@ class Pace:
         self._plain = _mean(self._plain, min(plain, 4 * self._plain) if not math.isnan(self._plain) else plain)
         if self.measuring:
             self._full = _mean(self._full, ours)
+            self._spent += ours
         else:
             self._base = _mean(self._base, ours)
         extra = self._full - (0.0 if math.isnan(self._base) else self._base)
@@ -46,7 +55,8 @@ class Pace:
             self.every = min(MAX_EVERY, max(1, math.ceil(extra / (self._budget * self._plain))))
         self._since = 0 if self.measuring else self._since + 1
         self._alert -= 1
-        self.measuring = number < FIRST or self._alert > 0 or self._since + 1 >= self.every
+        due = self._since + 1 >= min(self.every, max(8, number // DENSITY))
+        self.measuring = number < FIRST or self._spent < self._allowance or self._alert > 0 or due
 
     def alert(self) -> None:
         """Something unusual: look closely for a while."""

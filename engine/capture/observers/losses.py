@@ -48,6 +48,8 @@ ALWAYS: Final = 200
 """Calls of a site that are measured in full before the budget decides."""
 SHARE: Final = 0.01
 """Share of the run's time that measuring losses may take after that: a third of the recorder's whole budget."""
+ALLOWANCE: Final = 1.0
+"""Seconds that it may take in all before that share counts, so that short runs are seen whole."""
 PENDING: Final = 64
 """Measured rows that wait on the device before one transfer brings them over."""
 MAX_VALUE_ROWS: Final = 200_000
@@ -150,7 +152,7 @@ class Watch(Observer):
         self.recorder.letter(f"{'L' if grad else 'l'}{site.index}")
         mark(result, SITE_MARK, site.index)
         call = LossCall(site.index, function, arguments, prediction, target, result, grad)
-        full = site.calls <= ALWAYS or self._spent < SHARE * (start - self._started)
+        full = site.calls <= ALWAYS or self._spent < max(ALLOWANCE, SHARE * (start - self._started))
         with torch.no_grad():
             if full or site.calls <= MAX_VALUE_ROWS:
                 self._row(site, call, full)

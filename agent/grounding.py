@@ -75,9 +75,10 @@ def violations(
     for name in sorted(_names(hypotheses), key=len, reverse=True):
         plain = plain.replace(name, " ")
     pool = list(_measured(e for e in evidence if e.id in used))
-    pool += [float(h.onset_step) for h in hypotheses if h.onset_step is not None]
-    pool += [float(line) for h in hypotheses if h.location for line in h.location.lines]
-    problems += [f"the number {n.text} is not in the cited evidence" for n in numbers(plain) if not _supported(n, pool)]
+    places = {float(h.onset_step) for h in hypotheses if h.onset_step is not None}
+    places |= {float(line) for h in hypotheses if h.location for line in h.location.lines}
+    unknown = [n for n in numbers(plain) if (n.percent or n.value not in places) and not _supported(n, pool)]
+    problems += [f"the number {n.text} is not in the cited evidence" for n in unknown]
     return problems
 
 
@@ -96,7 +97,7 @@ def _rounds_to(value: float, number: Number) -> bool:
         return True
     if not math.isfinite(value) or value == 0 or number.value == 0:
         return False
-    unit = 10.0 ** (math.floor(math.log10(number.value)) - number.digits + 1)
+    unit = 10.0 ** (math.floor(math.log10(value)) - number.digits + 1)
     return abs(value - number.value) <= 0.5 * unit * (1 + 1e-9)
 
 

@@ -66,10 +66,16 @@ def fingerprint() -> str:
     """Hash of the fields' names, order, types and schemas; instructions are not part of it."""
     from pydantic import TypeAdapter
 
-    shape = [
-        (name, TypeAdapter(kind).json_schema()) for fields in (INPUTS, OUTPUTS) for name, (kind, _) in fields.items()
-    ]
+    fields = [*INPUTS.items(), *OUTPUTS.items()]
+    shape = [(name, _bare(TypeAdapter(kind).json_schema())) for name, (kind, _) in fields]
     return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _bare(schema: Any) -> Any:
+    """A schema without its wording: a description may be improved without making prompt files stale."""
+    if isinstance(schema, dict):
+        return {k: _bare(v) for k, v in schema.items() if k not in {"description", "title"}}
+    return [_bare(v) for v in schema] if isinstance(schema, list) else schema
 
 
 def load(path: Path) -> dict[str, Any]:

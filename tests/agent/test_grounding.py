@@ -1,0 +1,63 @@
+"""Every number a model writes has to stand in the evidence it cites, up to rounding."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from talk import EVIDENCE, HYPOTHESES
+
+from aitia.agent.grounding import numbers, violations
+from aitia.engine.records import Evidence
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "grew to 4.3e8 [E2]", "grew to 431,270,000 [E2]", "430,000,000 [E2]", "rose from 1.8 to 4.3127e8 [E2]",
+        "between steps 10-57 [E2]", "0.83 of it [E1]", "83% [E1]", "12 percent [E3]", "fc1 and conv2d, 2 layers [E1]",
+        "from step 2 on, at line 6 [E1]", "layers.12.weight moved [E1]", "both [E1, E2]: 57", "E1 says 83 %.",
+        "one of 2 [E1]", "H1 rather than H2 [E1]",
+    ],
+)  # fmt: skip
+def test_what_was_measured_passes(text: str) -> None:
+    """Rounding, per cent, thousands separators, names and places are no violations."""
+    assert violations(text, (), EVIDENCE, HYPOTHESES) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["grew to 4.2e8 [E2]", "431 million [E2]", "a factor of 240 [E2]", "3% [E1]", "lr=0.5 [E1]", "90% sure [E1]",
+     "step 58 [E2]", "1% [E1]", "84 % [E1]"],
+)  # fmt: skip
+def test_what_was_not_measured_does_not(text: str) -> None:
+    """Numbers that were computed, guessed or misread are named."""
+    assert any("is not in the cited evidence" in v for v in violations(text, (), EVIDENCE, HYPOTHESES))
+
+
+def test_a_number_of_evidence_that_is_not_cited_does_not_count() -> None:
+    """57 stands in E2, and the text cites E1."""
+    assert violations("until step 57 [E1]", (), EVIDENCE) == ["the number 57 is not in the cited evidence"]
+
+
+def test_code_may_be_quoted_where_it_is_the_users() -> None:
+    """A quotation that stands in the script needs no measurement; one that does not is checked like any text."""
+    script = "opt = SGD(model.parameters(), lr=0.5)"
+
+    assert violations("`lr=0.5` [E1]", (), EVIDENCE, HYPOTHESES, script) == []
+    assert violations("`lr=0.7` [E1]", (), EVIDENCE, HYPOTHESES, script) != []
+
+
+@given(st.floats(min_value=1e-9, max_value=1e12), st.integers(min_value=1, max_value=6))
+def test_a_measurement_rounded_to_any_length_is_recognized(value: float, digits: int) -> None:
+    """The slow and obvious way to round agrees with the check."""
+    evidence = [Evidence(id="E1", tool="t", statement="measured", values={"v": value})]
+
+    assert violations(f"{value:.{digits}g} [E1]", (), evidence) == []
+
+
+def test_numbers_are_read_as_written() -> None:
+    """Value, significant digits and per cent."""
+    found = [(n.value, n.digits, n.percent) for n in numbers("1.50 then 4e-3, 12 %, 430,000 and x86")]
+
+    assert found == [(1.5, 3, False), (0.004, 1, False), (12.0, 2, True), (430000.0, 2, False)]

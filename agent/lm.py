@@ -126,6 +126,8 @@ def patient(call: Callable[[], T], deadline: float, sleep: Callable[[float], Non
                 f"the language model refused ({type(error).__name__}): {first_line(error)}"
             ) from None
         except dspy.LMError as error:
+            if isinstance(error.__cause__, LanguageModelError):  # of an engine of ours, wrapped on its way
+                raise error.__cause__ from None
             wait = min(getattr(error, "retry_after", None) or FIRST_WAIT * 2**attempt, LONGEST_WAIT)
             if attempt == RETRIES or not dspy.is_retryable_lm_error(error) or time.monotonic() + wait > deadline:
                 raise

@@ -7,6 +7,7 @@ A conversation is a JSON Lines file: `{"request": [[role, text], …], "response
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,8 +59,8 @@ class RecordingEngine:
     def complete(self, request: Any) -> Any:
         """The other model's answer."""
         asked = conversation(request)
-        answer = self.inner(messages=[{"role": role, "content": text} for role, text in asked])[0]
-        text = answer if isinstance(answer, str) else str(answer.get("text", ""))
+        answer = self.inner(replace(request, model=self.inner.model))
+        text = answer.message.text or ""
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"request": asked, "response": text}, ensure_ascii=False) + "\n")
         return reply(request, text)

@@ -123,7 +123,11 @@ def test_a_model_that_fails_is_no_error(
 
 @pytest.mark.parametrize(
     "response",
-    [error(401, "bad key"), error(429, "quota", code="insufficient_quota"), error(404, "no such model", code="model_not_found")],
+    [
+        error(401, "bad key"),
+        error(429, "quota", code="insufficient_quota"),
+        error(404, "no such model", code="model_not_found"),
+    ],
     ids=["401", "quota", "404"],
 )
 def test_a_model_that_refuses_is_an_error(

@@ -194,10 +194,8 @@ class Case:
         return {name: column[keep] for name, column in table.items()}
 
     def accuracy(self, *, grad: bool) -> Curve:
-        """Share of targets hit, recomputed by us from what was passed to the loss; per call."""
-        rows = self.calls(grad=grad)
-        ok = np.isfinite(rows["accuracy"])
-        return Curve(rows["step"][ok].astype(np.int64), rows["accuracy"][ok])
+        """Share of targets hit, recomputed by us from what was passed to the loss; one value per step."""
+        return phase_means(self.calls(grad=grad), "accuracy")
 
     def eval_curve(self, column: str) -> Curve:
         """One column of evaluation loss calls, averaged per evaluation phase (weighted by samples)."""
@@ -431,9 +429,10 @@ def phase_means(rows: dict[str, Array], column: str) -> Curve:
     steps = rows["step"].astype(np.int64)
     ok = np.isfinite(rows[column])
     weights = np.where(np.isfinite(rows["n"]) & (rows["n"] > 0), rows["n"], 1.0)
-    unique = np.unique(steps[ok])
-    means = [float(np.average(rows[column][ok & (steps == s)], weights=weights[ok & (steps == s)])) for s in unique]
-    return Curve(unique, np.asarray(means, dtype=np.float64))
+    unique, group = np.unique(steps[ok], return_inverse=True)
+    total = np.bincount(group, weights=weights[ok], minlength=len(unique))
+    means = np.bincount(group, weights=weights[ok] * rows[column][ok], minlength=len(unique)) / np.maximum(total, 1e-12)
+    return Curve(unique, means)
 
 
 def nanmedian(values: Iterable[float] | Floats) -> float:

@@ -24,10 +24,11 @@ def weigh(case: Case) -> Iterator[Weight]:
     window = int((loader.data.get("n_batches") if loader else 0) or 0) or WINDOW
     for site in case.run.losses:
         rows = case.calls(grad=True, site=site.index)
-        found = _excess(rows, max(6, min(window, 200)))
-        if found is None:
+        streams = [_excess(stream, max(6, min(window, 200))) for stream in _streams(rows)]
+        found = [s for s in streams if s is not None]
+        if not found or len(found) < len(streams):
             continue
-        excess, within = found
+        excess, within = min(found)
         if excess < 2.5:
             continue
         ordered = loader is not None and loader.data.get("shuffle") is False
@@ -53,6 +54,17 @@ def weigh(case: Case) -> Iterator[Weight]:
                     MODERATE, f"evaluation accuracy stays at {accuracy[-1]:.2f}", accuracy=float(accuracy[-1])
                 )
         return
+
+
+def _streams(rows: dict[str, Array]) -> list[dict[str, Array]]:
+    """A site that is called several times in a step serves several kinds of targets: one stream for each place."""
+    steps = rows["step"].astype(np.int64)
+    if not len(steps):
+        return []
+    starts = np.r_[True, steps[1:] != steps[:-1]]
+    place = np.arange(len(steps)) - np.maximum.accumulate(np.where(starts, np.arange(len(steps)), 0))
+    streams = min(int(np.median(np.diff(np.r_[np.flatnonzero(starts), len(steps)]))), 4)
+    return [{name: column[place == k] for name, column in rows.items()} for k in range(max(1, streams))]
 
 
 def _excess(rows: dict[str, Array], window: int) -> tuple[float, float] | None:

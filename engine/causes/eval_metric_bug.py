@@ -20,7 +20,7 @@ def weigh(case: Case) -> Iterator[Weight]:
     """Accuracies in the program's own log against those recomputed from what entered the loss in the same phase."""
     for evaluation, ours in ((True, case.eval_curve("accuracy")), (False, case.accuracy(grad=True))):
         printed = [p.value for p in case.log if p.accuracy and p.evaluation is evaluation]
-        if len(printed) < 2 or ours.n < 2:
+        if len(printed) < 2 or ours.n < 2 or ours.steps[-1] < 0.8 * case.n_steps:
             continue
         last = float(np.median(printed[-3:]))
         gap = abs(last - ours.last)

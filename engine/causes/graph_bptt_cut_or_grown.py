@@ -9,11 +9,35 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from aitia.engine.case import Case, nanmedian
+from aitia.engine.case import Case, listing, nanmax, nanmedian
 from aitia.engine.causes.base import DECISIVE, MODERATE, Cause, Weight, supports, symptom
 
 
 def weigh(case: Case) -> Iterator[Weight]:
+    """A recurrent cell that no gradient reaches, or a graph that grows from step to step."""
+    yield from _cut(case)
+    yield from _grown(case)
+
+
+def _cut(case: Case) -> Iterator[Weight]:
+    """Cells that ran with tracking on and are in the optimizer, but never had a gradient, while later layers have one."""
+    cells = {x.name for x in case.kinds("rnn") if nanmax(case.layer_series(x, "calls")) > 0}
+    held = [p for p in case.trainable if p.optimizers]
+    silent = [p for p in held if p.layer in cells and nanmax(case.column("grad_present", p.index)) == 0]
+    moving = [p for p in held if nanmax(case.column("grad_norm", p.index)) > 0]
+    if silent and moving and not case.run.facts("untracked"):
+        yield supports(
+            DECISIVE,
+            f"{listing(p.name for p in silent)} never had a gradient although the cell runs with tracking on: its state is "
+            "detached before the loss can see how it came about",
+            tool="gradient_debugger",
+            subject=silent[0].layer,
+            step=1,
+            parameters=len(silent),
+        )
+
+
+def _grown(case: Case) -> Iterator[Weight]:
     """Size of the autograd graph from step to step."""
     sizes = [
         (f.step, float(f.data.get("n_nodes") or 0)) for f in case.run.facts("graph") if not f.data.get("truncated")
@@ -42,11 +66,18 @@ def weigh(case: Case) -> Iterator[Weight]:
 
 CAUSE = Cause(
     id="graph.bptt_cut_or_grown",
-    title="The recurrent state carries its graph from step to step, so backward grows",
+    title="The recurrent state is detached at the wrong place: at every step, or never",
     phase="backward",
-    repair="Detach the state at the end of each window (h = h.detach()).",
+    repair="Detach the state once per window (h = h.detach() after backward), not inside it.",
     mistaken_for={"resource.retain_graph": "there the graph of one step keeps its size"},
-    explains=("resource.retain_graph", "resource.graph_retained_by_history", "graph.backward_twice"),
+    explains=(
+        "resource.retain_graph",
+        "resource.graph_retained_by_history",
+        "graph.backward_twice",
+        "graph.non_differentiable_op",
+        "model.wrong_state_used",
+        "eval.underfit_stopped_early",
+    ),
     intervention="detach the carried state",
     next_measurement="nodes of the graph per step",
     weigh=weigh,

@@ -7,12 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from aitia.engine.case import Case, nanmedian
 from aitia.engine.causes.base import DECISIVE, STRONG, Cause, Weight, supports
 
 
 def weigh(case: Case) -> Iterator[Weight]:
-    """Loss calls in training whose prediction does not ask for a gradient."""
+    """A summand of the loss that moves and carries no gradient; or a loss function called on a detached prediction."""
+    constant = list(_moving_constant(case))
+    if constant:
+        yield from constant
+        return
     for fact in case.train_loss_calls:
         if fact.data.get("grad") is False or fact.data.get("input_requires_grad") is not False:
             continue
@@ -35,6 +41,36 @@ def weigh(case: Case) -> Iterator[Weight]:
             calls=len(rows["step"]),
         )
         return
+
+
+def _moving_constant(case: Case) -> Iterator[Weight]:
+    """A term without gradient in the sum that goes into backward, whose size changes from step to step."""
+    walks = [f.data.get("terms") or [] for f in case.run.facts("graph")]
+    if not walks or not all(any(t.get("op") == "constant" for t in terms) for terms in walks):
+        return
+    factors = {int(t["site"]): float(t["factor"]) for t in walks[-1] if int(t.get("site", -1)) >= 0}
+    if any(int(t.get("site", -1)) < 0 and t.get("op") != "constant" for t in walks[-1]):
+        return  # hand-written terms: what is left of the root cannot be told apart
+    root = case.run.table("backward")["loss"].copy()
+    for site, factor in factors.items():
+        value = case.calls(grad=True, site=site)["value"]
+        if len(value) != len(root):
+            return
+        root -= factor * value
+    size, spread = nanmedian(np.abs(root)), float(np.nanstd(root))
+    total = nanmedian(np.abs(case.run.table("backward")["loss"]))
+    if spread > 0.01 * max(total, 1e-12) and size > 0.01 * total:
+        yield supports(
+            DECISIVE,
+            f"a term of the loss carries no gradient: it makes {100 * size / total:.0f} % of the value that goes into backward "
+            f"and moves (from {nanmedian(root[:5]):.3g} to {nanmedian(root[-5:]):.3g}), but parameters cannot feel it",
+            tool="gradient_debugger",
+            step=1,
+            where=case.place(case.run.fact("graph")),
+            share=size / total,
+            first=nanmedian(root[:5]),
+            last=nanmedian(root[-5:]),
+        )
 
 
 CAUSE = Cause(

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from aitia.engine.case import Case, nanmedian
 from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, Cause, Weight, supports, symptom
 
 
 def weigh(case: Case) -> Iterator[Weight]:
-    """A regression target that asks for gradients, and the parameters that made it."""
+    """A regression target that asks for gradients; or two branches of one network that agree because they are constant."""
+    if not case.run.losses:
+        yield from _collapse(case)
     for fact in case.train_loss_calls:
         if fact.data.get("target_requires_grad") is not True or fact.data.get("input_requires_grad") is not True:
             continue
@@ -47,6 +51,33 @@ def weigh(case: Case) -> Iterator[Weight]:
                 f"{nanmedian(rows['target_std'][-5:]):.3g})",
             )
         return
+
+
+def _collapse(case: Case) -> Iterator[Weight]:
+    """Without labels: a layer that serves two branches loses what tells samples apart, while the loss improves."""
+    if not case.loss.n or not case.loss.fall > 0.02 or case.nonfinite_step is not None:
+        return
+    for layer in reversed([x for x in case.leaves if x.kind in {"linear", "conv"}]):
+        if nanmedian(case.layer_series(layer, "calls")) < 2:
+            continue
+        with np.errstate(all="ignore"):
+            share = case.layer_series(layer, "out_sample_std") / case.layer_series(layer, "out_std")
+        share = share[np.isfinite(share)]
+        if len(share) < 6:
+            continue
+        first, last = nanmedian(share[:3]), nanmedian(share[-3:])
+        if first > 0.5 and last < 0.5 * first and last < 0.35:
+            yield supports(
+                STRONG + WEAK,
+                f"the outputs of {layer.name} become the same for every sample (samples make {100 * last**2:.0f} % of their "
+                f"variance, {100 * first**2:.0f} % at first) while the loss improves: both branches are pulled to a constant",
+                tool="layer_analyzer",
+                subject=layer.name,
+                step=1,
+                first=first,
+                last=last,
+            )
+            return
 
 
 CAUSE = Cause(

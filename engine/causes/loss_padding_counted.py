@@ -21,7 +21,7 @@ def weigh(case: Case) -> Iterator[Weight]:
         if fact.data.get("function") not in {"cross_entropy", "nll_loss"} or not isinstance(share, (int, float)):
             continue
         value, ignored = pad.get("value"), fact.data.get("ignore_index")
-        if share > 0.2 and value != ignored:
+        if share > 0.15 and float(pad.get("agree") or 0) > 0.9 and value != ignored:
             yield supports(
                 DECISIVE,
                 f"{100 * share:.0f} % of the counted targets are the id {value} in unbroken runs at the ends of the "
@@ -46,7 +46,7 @@ CAUSE = Cause(
     repair="Pass ignore_index=pad_id to the loss (or mask the padding).",
     weigh=weigh,
     mistaken_for={"data.class_imbalance": "there the frequent class is spread over the sequence"},
-    explains=("data.class_imbalance",),
+    explains=("data.class_imbalance", "eval.metric_bug"),
     intervention="ignore the padding id",
     next_measurement="loss on padding and on the rest, separately",
     source="lukas-blecher/LaTeX-OCR#305",

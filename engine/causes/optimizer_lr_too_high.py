@@ -31,7 +31,7 @@ def weigh(case: Case) -> Iterator[Weight]:
         return
     early = worst[: max(10, len(worst) // 5)]
     large = float((early > LARGE).mean())
-    peak, typical = float(np.percentile(early, 90)), float(np.median(early))
+    peak, typical = float(np.sort(early)[-2]) if len(early) > 1 else float(early[0]), float(np.median(early))
     suffers = case.diverged or case.nonfinite_step is not None or not case.learned
     if (large < 0.3 and peak < 3 * LARGE) or not suffers:
         return

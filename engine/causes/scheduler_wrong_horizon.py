@@ -11,6 +11,7 @@ import numpy as np
 
 from aitia.engine.case import Case
 from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, Cause, Weight, supports
+from aitia.engine.records import SourceLocation
 
 PERIODIC = ("CosineAnnealingWarmRestarts", "CyclicLR", "OneCycleLR")
 """Schedules that are meant to rise again."""
@@ -40,13 +41,13 @@ def weigh(case: Case) -> Iterator[Weight]:
         horizon = config.get("T_max") or config.get("total_iters") or config.get("total_steps")
         if not isinstance(horizon, (int, float)) or taken < 5 or horizon <= 0:
             continue
-        yield from _against_horizon(case, name, float(horizon), taken, where)
+        bases = [float(b) for b in config.get("base_lrs") or [] if isinstance(b, (int, float))]
+        yield from _against_horizon(case, name, float(horizon), taken, max(bases, default=0.0), where)
 
 
-def _against_horizon(case: Case, name: str, horizon: float, taken: int, where: object) -> Iterator[Weight]:
-    from aitia.engine.records import SourceLocation
-
-    place = where if isinstance(where, SourceLocation) else None
+def _against_horizon(
+    case: Case, name: str, horizon: float, taken: int, base: float, place: SourceLocation | None
+) -> Iterator[Weight]:
     _, lr = case.run.scalar("lr")
     lr = lr[np.isfinite(lr)]
     if len(lr) < 10:
@@ -67,20 +68,21 @@ def _against_horizon(case: Case, name: str, horizon: float, taken: int, where: o
                 climbed=climbed,
             )
     elif name in {"CosineAnnealingLR", "LinearLR", "PolynomialLR", "OneCycleLR"} and taken < 0.2 * horizon:
+        reached = float(lr.max() / base) if base > 0 else 1.0
         change = float(abs(lr[-1] - lr[0]) / max(lr.max(), 1e-30))
-        low_start = name in {"LinearLR", "OneCycleLR"} and lr[-1] < 0.5 * float(
-            lr.max() if name != "OneCycleLR" else np.inf
-        )
+        rising = reached < 0.5
         yield supports(
-            STRONG if change < 0.1 or low_start else MODERATE,
+            STRONG + 1.0 if rising or change < 0.1 else MODERATE,
             f"{name} is laid out for {horizon:.0f} steps but took only {taken}: the rate went from {lr[0]:.3g} to "
-            f"{lr[-1]:.3g}",
+            f"{lr[-1]:.3g}"
+            + (f" and never reached more than {100 * reached:.0f} % of its base {base:.3g}" if rising else ""),
             tool="gradient_debugger",
             step=1,
             where=place,
             horizon=horizon,
             scheduler_steps=taken,
             change=change,
+            reached=reached,
         )
 
 

@@ -13,6 +13,7 @@ from aitia.engine.causes.crash import failure_place, same_failure
 
 _PATTERNS = (
     "shapes? cannot be multiplied",
+    r"Expected hidden",
     "must match the size of tensor",
     "size mismatch",
     "expected .*channels",

@@ -64,9 +64,28 @@ def _target_facts(y: Tensor, ignore_index: int | None) -> dict[str, Any]:
         facts["target_integral"] = bool((values == values.round()).all())
         return facts
     counted = values if ignore_index is None else values[values != ignore_index]
+    facts["valid_share"] = counted.numel() / values.numel()
+    if y.dim() == 2:
+        facts["padding"] = padding(y.detach(), ignore_index)
     if counted.numel() and int(counted.min()) >= 0 and int(counted.max()) < MAX_CLASSES:
         facts["target_dist"] = torch.bincount(counted.long().cpu()).tolist()
     return facts
+
+
+def padding(y: Tensor, ignore_index: int | None) -> dict[str, Any]:
+    """Unbroken runs of one id at the ends of sequences: the id, its share of the counted targets, and of the ignored ones."""
+    last = y[:, -1:]
+    tail = (y == last).flip(1).long().cumprod(1).sum(1)  # length of the run at each row's end
+    ends = last[:, 0]
+    ignored = int(tail[ends == ignore_index].sum()) / y.numel() if ignore_index is not None else 0.0
+    runs = ends[(tail > 1) & (ends != ignore_index)] if ignore_index is not None else ends[tail > 1]
+    if runs.numel() < 0.5 * len(y):
+        return {"ignored_tail_share": ignored}
+    values, counts = runs.unique(return_counts=True)
+    value = int(values[counts.argmax()])
+    share = int(tail[ends == value].sum()) / y.numel()
+    agree = int(counts.max()) / max(1, runs.numel())
+    return {"value": value, "tail_share": share, "agree": agree, "ignored_tail_share": ignored}
 
 
 def _broadcasts(x: Tensor, y: Tensor) -> bool:

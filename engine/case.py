@@ -89,6 +89,17 @@ class Call:
     times: int = 1
 
 
+@dataclass(frozen=True)
+class Dead:
+    """Features that are zero for every sample of a batch, at one layer."""
+
+    layer: str
+    share: float
+    onset: int
+    """First step with nearly the final share."""
+    share_first: float
+
+
 _TOKEN = re.compile(r"\(|\)(?:\*(\d+))?|([A-Za-z])(\d*)(?:\*(\d+))?")
 MAX_CALLS = 2000
 """Repeats beyond this are cut: what a step does is clear long before."""
@@ -384,6 +395,28 @@ class Case:
         """One layer's series of one statistic."""
         matrix = self.layer_stat(stat)
         return matrix[:, layer.index] if layer.index < matrix.shape[1] else np.full(len(matrix), np.nan)
+
+    @cached_property
+    def dead(self) -> Dead | None:
+        """The layer with the largest share of features that are zero for every sample at the end, or None."""
+        worst: Dead | None = None
+        first = next((x for x in self.leaves if x.kind in {"linear", "conv"}), None)
+        for layer in self.leaves:
+            rectifier = layer.kind == "activation" and "ReLU" in layer.cls and "Leaky" not in layer.cls
+            fed = (
+                layer.kind in {"linear", "conv"} and layer is not first
+            )  # the first input is data: empty pixels are not dead
+            if not rectifier and not fed:
+                continue
+            series = self.layer_series(layer, "out_dead_share" if rectifier else "in_dead_share")
+            ok = np.isfinite(series)
+            if ok.sum() < 3:
+                continue
+            share = float(np.median(series[ok][-max(3, int(ok.sum()) // 4) :]))
+            onset = int(self.run.wide("layer").steps[ok][np.argmax(series[ok] >= 0.9 * share)]) if share > 0 else 1
+            if worst is None or share > worst.share:
+                worst = Dead(layer.name, share, onset, float(series[ok][0]))
+        return worst
 
     def owner(self, parameter: str) -> str:
         """Dotted path of the module that owns a parameter."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from aitia.engine.case import Case, nanmedian
-from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, Cause, Weight, supports, symptom
+from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, WEAK, Cause, Weight, supports, symptom
 
 
 def weigh(case: Case) -> Iterator[Weight]:

@@ -7,37 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from aitia.engine.case import Case
 from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, WEAK, Cause, Weight, supports, symptom
 
 
 def weigh(case: Case) -> Iterator[Weight]:
     """Share of features that are zero for a whole batch, step after step."""
-    if not len(case.layer_stat("out_dead_share")):
+    dead = case.dead
+    if dead is None or dead.share < 0.8 or case.learned:
         return
-    worst: tuple[float, str, int, bool] | None = None
-    for layer in case.leaves:
-        rectifier = layer.kind == "activation" and "ReLU" in layer.cls and "Leaky" not in layer.cls
-        fed = layer.kind in {"linear", "conv"}
-        if not rectifier and not fed:
-            continue
-        series = case.layer_series(layer, "out_dead_share" if rectifier else "in_dead_share")
-        ok = np.isfinite(series)
-        if ok.sum() < 3:
-            continue
-        if fed and layer is next((x for x in case.leaves if x.kind in {"linear", "conv"}), None):
-            continue  # the first layer's input is the data: empty pixels are no dead units
-        tail = series[ok][-max(3, int(ok.sum()) // 4) :]
-        share = float(np.median(tail))
-        steps = case.run.wide("layer").steps[ok]
-        onset = int(steps[np.argmax(series[ok] >= 0.9 * share)]) if share > 0 else 1
-        if worst is None or share > worst[0]:
-            worst = (share, layer.name, onset, bool(series[ok][0] >= 0.9 * share))
-    if worst is None or worst[0] < 0.8 or case.learned:
-        return
-    share, name, onset, from_start = worst
+    share, name, onset = dead.share, dead.layer, dead.onset
+    from_start = dead.share_first >= 0.9 * share
     yield supports(
         STRONG if share < 0.999 else DECISIVE - WEAK,
         f"{100 * share:.0f} % of the features at {name} are 0 for every sample of the batch, since step {onset}",

@@ -29,7 +29,7 @@ def weigh(case: Case) -> Iterator[Weight]:
     worst = worst[worst > -np.inf]
     if len(worst) == 0:
         return
-    early = worst[: max(10, len(worst) // 5)]
+    early = worst[: max(30, len(worst) // 4)]
     large = float((early > LARGE).mean())
     peak, typical = float(np.sort(early)[-2]) if len(early) > 1 else float(early[0]), float(np.median(early))
     suffers = case.diverged or case.nonfinite_step is not None or not case.learned
@@ -65,23 +65,10 @@ def weigh(case: Case) -> Iterator[Weight]:
             loss_first=case.loss.first,
             loss_last=case.loss.last,
         )
-    died = _died(case)
-    if died is not None:
-        yield symptom(MODERATE, f"units died at step {died}, right after such steps", step=died)
+    dead = case.dead
+    if dead is not None and dead.share > 0.8 and dead.share_first < 0.5:
+        yield symptom(MODERATE, f"units of {dead.layer} died at step {dead.onset}, after such steps", step=dead.onset)
     yield from _others(case)
-
-
-def _died(case: Case) -> int | None:
-    """Step at which rectified units became zero for every sample, if they were alive at first."""
-    layer = case.run.wide("layer")
-    for x in case.leaves:
-        if x.kind != "activation" or "ReLU" not in x.cls:
-            continue
-        series = case.layer_series(x, "out_dead_share")
-        ok = np.isfinite(series)
-        if ok.sum() > 3 and series[ok][0] < 0.5 and series[ok][-1] > 0.8:
-            return int(layer.steps[ok][np.argmax(series[ok] > 0.8)])
-    return None
 
 
 def _others(case: Case) -> Iterator[Weight]:

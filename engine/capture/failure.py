@@ -15,6 +15,8 @@ from aitia.engine.records import Failure
 
 _OWN: Final = os.path.dirname(os.path.realpath(__file__)) + os.sep
 _MODULE: Final = os.path.join("torch", "nn", "modules", "module.py")
+_DETOUR: Final = "handle_torch_function"
+"""torch's way through a function mode; it and its caller are there only for the mode's sake."""
 MAX_MESSAGE: Final = 4000
 MAX_TRACEBACK: Final = 20_000
 
@@ -43,25 +45,23 @@ def _plain_call(code: CodeType) -> tuple[int, int] | None:
 def clean(tb: TracebackType | None) -> TracebackType | None:
     """The traceback without our frames, and with torch's calls as they look when no hook is registered."""
     frames: list[tuple[FrameType, int, int]] = []
-    skip_inner = False
     while tb is not None:
-        frame, code = tb.tb_frame, tb.tb_frame.f_code
-        entry = (frame, tb.tb_lasti, tb.tb_lineno)
+        frames.append((tb.tb_frame, tb.tb_lasti, tb.tb_lineno))
         tb = tb.tb_next
-        if _ours(frame):
-            continue
-        if code.co_filename.endswith(_MODULE):
-            if skip_inner and code.co_name == "inner":
-                skip_inner = False
-                continue
-            if code.co_name == "_call_impl" and tb is not None and tb.tb_frame.f_code.co_name == "inner":
-                place = _plain_call(code)
-                if place is not None:
-                    entry = (frame, place[1], place[0])
-                    skip_inner = True
-        frames.append(entry)
+    names = [f.f_code.co_name for f, _, _ in frames] + ["", ""]
+    ours = [_ours(f) for f, _, _ in frames] + [False, False]
     result: TracebackType | None = None
-    for frame, lasti, lineno in reversed(frames):
+    for at in range(len(frames) - 1, -1, -1):
+        frame, lasti, lineno = frames[at]
+        detour = _DETOUR in (names[at], names[at + 1])
+        if ours[at] or (detour and ours[at + 1 + (names[at] != _DETOUR)]):
+            continue
+        if frame.f_code.co_filename.endswith(_MODULE):
+            if names[at] == "inner":
+                continue
+            place = _plain_call(frame.f_code) if names[at] == "_call_impl" and names[at + 1] == "inner" else None
+            if place is not None:
+                lineno, lasti = place
         result = TracebackType(result, frame, lasti, lineno)
     return result
 

@@ -138,15 +138,15 @@ class Launch:
             )
             self.sources.keep(str(spec.origin))
         else:
-            path = self.argv[0]
+            path = os.path.abspath(self.argv[0])  # python makes the script's own name absolute, but not sys.argv[0]
             # A folder on sys.path[0] that `python -m aitia` put there is not what `python train.py` has.
-            sys.path[0] = os.path.dirname(os.path.abspath(path))
+            sys.path[0] = os.path.dirname(os.path.realpath(path))
             sys.argv[:] = self.argv
-            with io.open_code(os.path.abspath(path)) as file:
+            with io.open_code(path) as file:
                 code = compile(file.read(), path, "exec", dont_inherit=True)
             loader = importlib.machinery.SourceFileLoader("__main__", path)
             main.__dict__.update(__file__=path, __loader__=loader, __cached__=None, __spec__=None)
-            self.sources.keep(os.path.abspath(path))
+            self.sources.keep(path)
         main.__dict__["__builtins__"] = __builtins__
         sys.modules["__main__"] = main
         exec(code, main.__dict__)  # noqa: S102 - running the user's program is what this is for

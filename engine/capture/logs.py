@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from aitia.engine.capture.frames import user_file
+from aitia.engine.capture.frames import user_file, walk
 
 if TYPE_CHECKING:
     from aitia.engine.capture.session import Session
@@ -22,6 +22,10 @@ MAX_FILE: Final = 1_000_000
 MAX_WARNINGS: Final = 200
 _OURS: Final = "when there are global hooks on modules"
 """torch.compile's remark about our own hooks; the program did nothing to deserve it."""
+
+
+_MODES: Final = os.path.join("torch", "overrides.py")
+_OWN: Final = os.path.dirname(os.path.realpath(__file__)) + os.sep
 
 
 class Tee:
@@ -68,6 +72,9 @@ class Logs:
     def _showwarning(self, message: Any, category: Any, filename: str, lineno: int, *rest: Any, **more: Any) -> None:
         if _OURS in str(message):
             return
+        if _is_detour(filename):
+            filename, lineno = _outside(filename, lineno)
+            rest, more = (), {k: v for k, v in more.items() if k != "line"}
         self._count += 1
         if self._count <= MAX_WARNINGS:
             with contextlib.suppress(Exception):
@@ -84,6 +91,23 @@ class Logs:
             tee.restore()
         with contextlib.suppress(Exception):
             self._file.close()
+
+
+def _outside(filename: str, lineno: int) -> tuple[str, int]:
+    """A warning that counts callers and lands in one of our wrappers is meant for the wrapper's caller."""
+    inside = inner_was_torch = False
+    for frame in walk(sys._getframe(1)):
+        path = frame.f_code.co_filename
+        if path == filename:
+            inside = True
+        if inside and not _is_detour(path) and not inner_was_torch:
+            return path, frame.f_lineno
+        inner_was_torch = path.endswith(_MODES)  # its caller is only there for the function mode's sake
+    return filename, lineno
+
+
+def _is_detour(path: str) -> bool:
+    return path.endswith(_MODES) or os.path.realpath(path).startswith(_OWN)
 
 
 class Sources:

@@ -38,7 +38,8 @@ class Params:
         self._open: list[_Step] = []
         self._entries: dict[int, tuple[tuple[int, ...], list[ParameterEntry]]] = {}
         self._handles: list[Any] = []
-        self._rates: dict[tuple[int, int], tuple[float, ...]] = {}
+        self._round: set[int] = set()
+        """Optimizers that stepped within this step; when one of them steps again, the next step begins."""
 
     def install(self) -> None:
         """Register the hooks."""
@@ -98,9 +99,12 @@ class Params:
         if step.before is not None:
             self._weights(step)
         entry.n_steps += 1
-        increased = entry.n_steps > recorder.session.step
+        increased = entry.index in self._round or not recorder.step
         if increased:
-            recorder.session.step = entry.n_steps
+            self._round = {entry.index}
+            recorder.session.step += 1
+        else:
+            self._round.add(entry.index)
         self._groups(entry, optimizer, recorder.step)
         recorder.tell("after_step", optimizer)
         recorder.resolve()
@@ -229,7 +233,8 @@ class Params:
             step.matrix[_WEIGHT, entry.index] = (norm, top, bad)
             if before is None or before.shape != array.shape:
                 continue
-            moved = v - before.reshape(-1)
+            with np.errstate(invalid="ignore", over="ignore"):  # weights may be infinite; that is told, not warned of
+                moved = v - before.reshape(-1)
             step.took(entry.index, stats.norm(moved), np.count_nonzero(moved) / max(1, v.size), norm)
 
     def _distant_weight(self, step: _Step, index: int, tensor: Tensor, before: Any) -> None:

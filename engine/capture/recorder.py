@@ -80,7 +80,7 @@ class Recorder:
 
     @property
     def step(self) -> int:
-        """Finished optimizer steps: the largest count over all optimizers."""
+        """Finished optimizer steps; with several optimizers, rounds in which each stepped at most once."""
         return self.session.step
 
     @property
@@ -215,11 +215,13 @@ class Recorder:
             self._told[event] = tuple(getattr(o, event) for o in own)
 
     def uninstall(self) -> None:
-        """Take all hooks away."""
+        """Take all hooks away, also after the recorder was switched off."""
+        self.off = False
         for observer in reversed(self.observers):
             self.safe(observer.uninstall)
         for part in (self.params, self.backward, self.forward, self.registry):
             self.safe(part.uninstall)
+        self.off = True
         if self in _current:
             _current.remove(self)
 

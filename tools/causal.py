@@ -8,7 +8,7 @@ from aitia.engine.records import CausalHypothesis, Diagnosis, Evidence, Record
 from aitia.engine.store.reader import Run
 from aitia.tools.answer import diagnosis_of
 from aitia.tools.compare import Comparison, compare_runs
-from aitia.tools.result import Action, ToolResult
+from aitia.tools.result import Action, ToolResult, shown
 from aitia.tools.trust import Scrubber, safe_name
 
 __all__ = ["Comparison", "Explanation", "compare_runs", "explain_cause"]
@@ -70,10 +70,9 @@ def explain_cause(
     Raises:
         KeyError: the diagnosis has no such hypothesis; the message names those it has.
     """
+    from aitia.engine.causes import CAUSES
     from aitia.engine.events import events
     from aitia.engine.graph import mermaid
-
-    from aitia.engine.causes import CAUSES
 
     diagnosis = diagnosis or diagnosis_of(run)
     clean = Scrubber(run)
@@ -84,7 +83,7 @@ def explain_cause(
             last_step=e.last_step,
             kind=e.type.value,
             subject=safe_name(e.subject, None, "subject"),
-            change=clean(f"{e.before} → {e.after}"),
+            change=clean(f"{e.before or '-'} → {e.after or '-'}"),
             statement=clean(e.statement, 400),
         )
         for e in events(run)[:MAX_EVENTS]
@@ -105,7 +104,7 @@ def explain_cause(
     title = cause.title if cause else chosen.cause
     return Explanation(
         run=run.id,
-        summary=f"{chosen.cause} (confidence {chosen.confidence:.2f}): {title} {told}".strip(),
+        summary=f"{chosen.cause} (confidence {chosen.confidence:.2f}): {title.rstrip('.')}. Seen: {told or 'nothing'}.",
         evidence=tuple(_cleaned(e, clean) for e in diagnosis.evidence if e.id in cited),
         suggested_actions=_actions(run.id, chosen),
         hypothesis=chosen.id,
@@ -136,7 +135,7 @@ def _find(diagnosis: Diagnosis, wanted: str) -> CausalHypothesis:
 
 
 def _cleaned(evidence: Evidence, clean: Scrubber) -> Evidence:
-    values = {k: clean(v, 200) if isinstance(v, str) else v for k, v in evidence.values.items()}
+    values = {k: shown(v, clean) for k, v in evidence.values.items()}
     return evidence.model_copy(update={"statement": clean(evidence.statement, 500), "values": values})
 
 

@@ -21,8 +21,10 @@ APART: Final = 0.1
 RATIO: Final = 3.0
 """A measurement that differs by less than this factor is no lead."""
 DIFF_CHARS: Final = 2_500
-MAX_HEALTH: Final = 8
-"""Layers and parameters told per run; the worst come first."""
+MAX_SUBJECTS: Final = 1_000
+"""Layers and parameters looked at per run; what differs is told up to the size of a reply."""
+HYPERPARAMETERS: Final = ("lr", "momentum", "weight_decay", "nesterov", "n_params")
+"""What is set by hand most often; told when it is not zero."""
 MEASURES: Final = {
     "grad_norm": "global gradient norm",
     "update_ratio": "update ratio",
@@ -44,7 +46,7 @@ class Difference(Record):
     what: str
     a: float | int | str | bool | None = None
     b: float | int | str | bool | None = None
-    evidence: str
+    evidence: str | None = None
 
 
 class Comparison(ToolResult):
@@ -75,7 +77,8 @@ class _Differ:
             self.same.append(f"{what}: {_told(a)}")
             return
         a, b = (number_of(v) if isinstance(v, float) else v for v in (a, b))
-        cited = self.ledger.add(f"{what}: {_told(a)} here, {_told(b)} there.", a=a, b=b)
+        # The rows of the set-up speak for themselves; measurements get an id that an answer can cite.
+        cited = self.ledger.add(f"{what}: {_told(a)} here, {_told(b)} there.") if aspect != "setup" else None
         self.found.append(Difference(aspect=aspect, what=what, a=a, b=b, evidence=cited))
 
 
@@ -95,8 +98,8 @@ def compare_runs(a: Run, b: Run) -> Comparison:
             differ.hold("measured", words, first, second)
     healths = dict(_health(a)), dict(_health(b))
     for key in sorted(healths[0] | healths[1]):
-        first_health, second_health = (h.get(key, "healthy") for h in healths)
-        if first_health != second_health:
+        first_health, second_health = (h.get(key) for h in healths)
+        if first_health is not None and second_health is not None and first_health != second_health:
             differ.hold("health", key, first_health, second_health)
     files, diff = _source(a, b)
     return Comparison(
@@ -130,9 +133,9 @@ def _setup(run: Run) -> Iterator[tuple[str, float | int | str | bool | None]]:
     for optimizer in run.optimizers:
         yield f"optimizer {optimizer.index}", safe_word(optimizer.cls)
         for number, group in enumerate(optimizer.groups[:3]):
-            for key, value in group.items():
-                if isinstance(value, int | float | bool):
-                    yield f"optimizer {optimizer.index} group {number} {safe_word(key)}", value
+            for key in HYPERPARAMETERS:
+                if isinstance(value := group.get(key), int | float | bool) and value:
+                    yield f"optimizer {optimizer.index} group {number} {key}", value
     for site in run.losses:
         yield f"loss {site.index}", safe_word(site.function)
     for fact in run.facts("loader")[:3]:
@@ -163,9 +166,9 @@ def _losses(a: Run, b: Run, differ: _Differ) -> tuple[int | None, int | None]:
 
 
 def _health(run: Run) -> Iterator[tuple[str, str]]:
-    for layer in LayerAnalyzer(run).analyze(limit=MAX_HEALTH).layers:
+    for layer in LayerAnalyzer(run).analyze(limit=MAX_SUBJECTS).layers:
         yield f"layer {layer.layer}", layer.health
-    for parameter in GradientDebugger(run).analyze(limit=MAX_HEALTH).parameters:
+    for parameter in GradientDebugger(run).analyze(limit=MAX_SUBJECTS).parameters:
         yield f"parameter {parameter.parameter}", parameter.health
 
 

@@ -17,6 +17,9 @@ LOG_CHARS: Final = 1_500
 TRACEBACK_CHARS: Final = 2_500
 """The innermost frames stand at the end; this holds about fifteen of them."""
 WARNINGS: Final = 5
+TRACEBACK: Final = "Traceback (most recent call last)"
+LIBRARY: Final = re.compile(r'^\s+File ".*?(site-packages|/lib/python3\.\d+/|<frozen )')
+"""First line of a frame that is not the program's own."""
 SHAPE: Final = re.compile(r"[a-z]+\d*\[[\d, ]*\]")
 
 
@@ -40,7 +43,8 @@ FAMILIES: Final = (
         "shape.mismatch",
         _words(
             r"shapes cannot be multiplied|size mismatch|must match the size|sizes of tensors must match"
-            r"|expected .{0,60}(channels|dimension|batch_size)|shape .{0,40} is invalid for input|normalized_shape"
+            r"|expected .{0,60}(channels|dimension|batch_size)|expected hidden size"
+            r"|shape .{0,40} is invalid for input|normalized_shape"
         ),
         "two tensors do not fit together",
         "make the one dimension that disagrees match the layer before it",
@@ -160,7 +164,7 @@ class ErrorDiagnoser:
             last_step=self._run.n_steps,
             first_nonfinite=first,
             untrusted_warnings=tuple(warnings[-WARNINGS:]),
-            untrusted_log_tail=untrusted(self._run.log_tail(4 * log_chars), log_chars, tail=True) or None,
+            untrusted_log_tail=untrusted(self._log(4 * log_chars), log_chars, tail=True) or None,
             suggested_actions=self._actions(failure is not None or first is not None),
         )
         if failure is not None:
@@ -198,8 +202,13 @@ class ErrorDiagnoser:
             "file": safe_file(failure.file),
             "line": failure.line,
             "untrusted_message": untrusted(failure.message),
-            "untrusted_traceback": untrusted(failure.traceback, TRACEBACK_CHARS, tail=True),
+            "untrusted_traceback": untrusted(own_frames(failure.traceback), TRACEBACK_CHARS, tail=True),
         })  # fmt: skip
+
+    def _log(self, size: int) -> str:
+        """The end of the log; without the traceback that a crash prints, which is told on its own."""
+        text = self._run.log_tail(size)
+        return text.rpartition(TRACEBACK)[0] or text if self._run.info.failure is not None else text
 
     def _first_nonfinite(self, ledger: Ledger) -> NonFinite | None:
         fact = self._run.fact("nonfinite")
@@ -242,6 +251,31 @@ def family_of(failure: Failure) -> Family | None:
     if failure.type == "OutOfMemoryError":
         return next(f for f in FAMILIES if f.cause == "resource.out_of_memory")
     return next((f for f in FAMILIES if f.pattern.search(failure.message[:4_000])), None)
+
+
+def own_frames(traceback: str) -> str:
+    """A traceback with the frames of libraries folded, except the innermost one, which says what was refused."""
+    head: list[str] = []
+    frames: list[list[str]] = []
+    tail: list[str] = []
+    for line in traceback.splitlines():
+        if line.lstrip().startswith('File "'):
+            frames.append([line])
+        elif frames and line.startswith("    "):
+            frames[-1].append(line)
+        else:
+            (tail if frames else head).append(line)
+    kept: list[str] = []
+    folded = 0
+    for index, frame in enumerate(frames):
+        if LIBRARY.match(frame[0]) and index + 1 < len(frames):
+            folded += 1
+            continue
+        if folded:
+            kept.append(f"  [{folded} frames of libraries]")
+        folded = 0
+        kept += frame
+    return "\n".join([*head, *kept, *tail])
 
 
 def _summary(report: ErrorReport) -> str:

@@ -92,9 +92,10 @@ def loop_facts(run: Run, ledger: Ledger) -> LoopFacts:
     if share > OFTEN:
         excess = median(ends(norm / np.maximum(fresh, TINY))[1])
         text = (
-            f"In {percent(share)} of the steps gradients of an earlier step were still there; zero_grad ran "
-            f"{text_of(zero)} times per step; the norm that was used is {text_of(excess)} times the fresh one."
+            f"In {percent(share)} of the steps gradients of an earlier step were still there; "
+            f"zero_grad ran {text_of(zero)} times per step"
         )
+        text += f"; the norm that was used is {text_of(excess)} times the fresh one." if math.isfinite(excess) else "."
         ledger.add(text, carried_share=share, zero_grad_per_step=zero, used_over_fresh=excess)
         warnings.append(f"Gradients are carried over in {percent(share)} of the steps.")
     clipped = _clipping(run, ledger, warnings)

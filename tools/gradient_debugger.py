@@ -13,7 +13,7 @@ from aitia.engine.records import ParameterInfo, Record
 from aitia.engine.store.reader import Run
 from aitia.tools.flow import DepthFlow, flow_of, loop_facts
 from aitia.tools.result import Action, Ledger, ToolResult, number_of, text_of
-from aitia.tools.series import TINY, column_max, column_medians, ends, first_step, select
+from aitia.tools.series import TINY, column_first, column_max, column_medians, ends, first_step, select
 from aitia.tools.trust import safe_name
 
 UPDATE_HIGH: Final = 1e-1
@@ -29,6 +29,7 @@ MEANING: Final[dict[str, str]] = {
     "non_finite": "its gradient or weight holds NaN or Inf",
     "not_in_optimizer": "it gets a gradient, but no optimizer holds it, so it never moves",
     "not_in_model": "an optimizer holds it, but no watched model contains it",
+    "cleared": "backward reaches it, but its gradient is gone when the optimizer steps",
     "absent": "it is trainable, but backward never reached it",
     "stuck": "it gets a gradient and is held by an optimizer, but no step changed it",
     "zero": "its gradient is exactly zero",
@@ -89,9 +90,10 @@ class GradientDebugger:
         wide = run.wide("param")
         self._steps, self._values = wide.steps, wide.values
         self._width = self._values["grad_norm"].shape[1] if len(self._steps) else 0
-        parts = {stat: ends(matrix) for stat, matrix in self._values.items()} if self._width else {}
-        self._first = {stat: column_medians(head) for stat, (head, _) in parts.items()}
-        self._now = {stat: column_medians(tail) for stat, (_, tail) in parts.items()}
+        known = self._values if self._width else {}
+        self._first = {stat: column_first(matrix) for stat, matrix in known.items()}
+        self._now = {stat: column_medians(ends(matrix)[1]) for stat, matrix in known.items()}
+        self._reached = {n for f in run.facts("graph") for n in f.data.get("reached", ())}
         sizes = [max(1, math.prod(p.shape)) for p in run.parameters]
         self._rms = {
             p.index: float(self._now["grad_norm"][p.index]) / math.sqrt(size)
@@ -156,7 +158,7 @@ class GradientDebugger:
             in_optimizer=bool(info.optimizers),
         )
 
-    def _health(self, info: ParameterInfo) -> tuple[str, int | None]:
+    def _health(self, info: ParameterInfo) -> tuple[str, int | None]:  # noqa: PLR0911 - an ordered list of rules
         """The worst state that holds, and the step from which on it was seen."""
         index, rows = info.index, self._values
         bad = np.nan_to_num(rows["grad_nonfinite"][:, index]) + np.nan_to_num(rows["weight_nonfinite"][:, index]) > 0
@@ -169,7 +171,9 @@ class GradientDebugger:
             return "frozen", None
         reached = bool(np.nansum(rows["grad_present"][:, index]) > 0)
         if not reached:
-            return ("absent", start) if np.isfinite(rows["grad_present"][:, index]).any() else ("not_measured", None)
+            if not np.isfinite(rows["grad_present"][:, index]).any():
+                return "not_measured", None
+            return ("cleared" if info.name in self._reached else "absent"), start
         if not info.optimizers and info.tied_to is None and self._run.n_steps:
             return "not_in_optimizer", start
         return self._magnitude(index)
@@ -214,6 +218,8 @@ def _cite(ledger: Ledger, row: ParameterHealth) -> str:
     numbers = (
         f"gradient norm {text_of(row.grad_norm)} (first {text_of(row.grad_norm_first)}), "
         f"update ratio {text_of(row.update_ratio)}"
+        if row.grad_norm is not None or row.grad_norm_first is not None
+        else "no gradient was ever there at a step"
     )
     return ledger.add(
         f"{row.parameter} is {row.health}{since}: {MEANING[row.health]}; {numbers}.",

@@ -12,7 +12,7 @@ from pydantic import Field
 from aitia.engine.records import LayerInfo, Record
 from aitia.engine.store.reader import Run
 from aitia.tools.result import Action, Ledger, ToolResult, number_of, percent, text_of
-from aitia.tools.series import TINY, column_max, column_medians, column_min, ends, first_step, select
+from aitia.tools.series import TINY, column_first, column_max, column_medians, column_min, ends, first_step, select
 from aitia.tools.trust import safe_name, safe_word
 
 DEAD_SHARE: Final = 0.5
@@ -85,7 +85,7 @@ class LayerAnalyzer:
         self._width = self._values["calls"].shape[1] if len(self._steps) else 0
         parts = {stat: ends(matrix) for stat, matrix in self._values.items()} if self._width else {}
         self._tail = {stat: tail for stat, (_, tail) in parts.items()}
-        self._first = {stat: column_medians(head) for stat, (head, _) in parts.items()}
+        self._first = {stat: column_first(matrix) for stat, matrix in self._values.items()} if self._width else {}
         self._now = {stat: column_medians(tail) for stat, (_, tail) in parts.items()}
         self._leaves = [x for x in run.layers if x.leaf]
         self._last = {i.root: i.index for i in self._leaves}

@@ -12,8 +12,9 @@ from aitia.tools.result import Action, Ledger, ToolResult, number_of, percent, t
 from aitia.tools.series import ends, median
 
 PHASES: Final = ("data", "forward", "backward", "optimizer", "eval")
-WARM_UP: Final = 3
-"""First steps build caches and kernels; they are told apart and left out."""
+WARM_UPS: Final = (60, 3)
+"""First steps left out: the recorder measures each of the first 60 in full, and in a short run the first three still
+build caches and kernels."""
 LOADER_SHARE: Final = 0.3
 """From here on waiting for data costs more than tuning the model can win back."""
 OPTIMIZER_SHARE: Final = 0.3
@@ -22,6 +23,8 @@ OTHER_SHARE: Final = 0.5
 """Time outside all phases: the program's own code between the calls."""
 RECORDER_SHARE: Final = 0.05
 """Beyond it the recorder's own cost should be said aloud."""
+MIN_TREND: Final = 20
+"""Steps that a trend needs."""
 GROWTH: Final = 1.5
 """Later steps this many times slower than early ones: something accumulates."""
 SPIKE: Final = 5.0
@@ -33,7 +36,7 @@ class PhaseShare(Record):
 
     phase: str
     share: float | None
-    """Of the step's wall time."""
+    """Of the step's wall time without the recorder's own."""
     seconds_per_step: float | None
     evidence: str | None = None
 
@@ -68,9 +71,10 @@ class PerformanceProfiler:
     def analyze(self) -> PerformanceReport:
         """Shares of all phases over the steps after warm-up."""
         count = len(self._table["step"])
-        skip = WARM_UP if count > 2 * WARM_UP else 0
+        skip = next((w for w in WARM_UPS if count > 2 * w), 0)
         table = {k: v[skip:] for k, v in self._table.items()}
-        times = table["step_s"]
+        recorder = np.nan_to_num(table["recorder_s"])
+        times = np.maximum(table["step_s"] - recorder, 0.0)
         total = float(np.nansum(times))
         if not total > 0:
             return PerformanceReport(
@@ -89,8 +93,8 @@ class PerformanceProfiler:
             step_seconds_p95=number_of(float(np.nanpercentile(times, 95))),
             first_step_seconds=number_of(float(self._table["step_s"][0])),
             samples_per_second=number_of(float(np.nansum(table["batch_size"])) / total),
-            recorder_share=number_of(float(np.nansum(table["recorder_s"])) / total),
-            slowdown=number_of(median(ends(times)[1]) / median(ends(times)[0])) if len(times) >= 2 * WARM_UP else None,
+            recorder_share=number_of(float(recorder.sum()) / (float(recorder.sum()) + total)),
+            slowdown=number_of(median(ends(times)[1]) / median(ends(times)[0])) if len(times) >= MIN_TREND else None,
             spikes=int(np.sum(times > SPIKE * median(times))),
             syncs_per_step=number_of(median(table["syncs"])),
             device="cpu" if self._run.info.device.startswith("cpu") else "accelerator",
@@ -113,9 +117,8 @@ class PerformanceProfiler:
     @staticmethod
     def _phases(table: dict[str, Array], total: float) -> list[PhaseShare]:
         seconds = {p: float(np.nansum(table[f"{p}_s"])) for p in PHASES}
-        seconds["recorder"] = float(np.nansum(table["recorder_s"]))
         seconds["other"] = max(0.0, total - sum(seconds.values()))
-        n = len(table["step_s"])
+        n = max(1, len(table["step_s"]))
         rows = [
             PhaseShare(phase=p, share=number_of(s / total), seconds_per_step=number_of(s / n))
             for p, s in seconds.items()
@@ -155,10 +158,11 @@ class PerformanceProfiler:
             )
             found.append("Steps get slower over the run: something accumulates.")
         if report.recorder_share is not None and report.recorder_share > RECORDER_SHARE:
-            ledger.add(
-                f"The recorder itself took {percent(report.recorder_share)}.", recorder_share=report.recorder_share
+            told = (
+                f"The recorder itself took {percent(report.recorder_share)} of the wall time, which is left out here."
             )
-            found.append("The recorder is a notable part of this; record with level light for timings.")
+            ledger.add(told, recorder_share=report.recorder_share)
+            found.append(f"{told} Record with level light for timings.")
         return found
 
     def _actions(self, report: PerformanceReport, advised: bool) -> tuple[Action, ...]:

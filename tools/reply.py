@@ -7,7 +7,7 @@ from typing import ClassVar, Final, Literal
 
 from aitia.engine.records import CausalHypothesis, Diagnosis, Evidence, Record, SourceLocation, Verification
 from aitia.engine.store.reader import Run
-from aitia.tools.result import Action, ToolResult
+from aitia.tools.result import Action, ToolResult, shown
 from aitia.tools.trust import Scrubber, safe_file, safe_name, untrusted
 
 CAUSE_ID: Final = re.compile(r"[a-z]+\.[a-z0-9_]+")
@@ -62,9 +62,9 @@ class DiagnosisReply(ToolResult):
 def reply_to(run: Run, diagnosis: Diagnosis, *, detailed: bool = False) -> DiagnosisReply:
     """The answer for an assistant: `concise` gives the first hypothesis in full and the evidence that is cited."""
     clean = Scrubber(run)
-    shown = [_accused(run, h, clean, full=detailed or i == 0) for i, h in enumerate(diagnosis.hypotheses)]
-    cited = {e for h in shown for e in (*h.evidence, *h.against)}
-    evidence = [_cleaned(e, clean) for e in diagnosis.evidence if detailed or not shown or e.id in cited]
+    accused = [_accused(run, h, clean, full=detailed or i == 0) for i, h in enumerate(diagnosis.hypotheses)]
+    cited = {e for h in accused for e in (*h.evidence, *h.against)}
+    evidence = [_cleaned(e, clean) for e in diagnosis.evidence if detailed or not accused or e.id in cited]
     left = len(diagnosis.evidence) - len(evidence)
     first = diagnosis.hypotheses[0] if diagnosis.hypotheses else None
     diff = first.fix.diff if first and first.fix else None
@@ -73,10 +73,10 @@ def reply_to(run: Run, diagnosis: Diagnosis, *, detailed: bool = False) -> Diagn
         summary=clean(diagnosis.summary),
         verdict=diagnosis.verdict,
         onset_step=diagnosis.onset_step,
-        hypotheses=tuple(shown),
+        hypotheses=tuple(accused),
         evidence=tuple(evidence),
         next_measurements=tuple(clean(m, 300) for m in diagnosis.next_measurements),
-        suggested_actions=_actions(run.id, diagnosis),
+        suggested_actions=_actions(run.id, diagnosis, run.info.failure is not None),
         omitted=f"{left} measurements that no hypothesis cites; use response_format=detailed" if left else None,
         untrusted_code=_code(run, first.location) if first and first.location else None,
         untrusted_diff=untrusted(diff, DIFF_CHARS) if diff else None,
@@ -112,7 +112,7 @@ def _verified(verification: Verification) -> str:
 
 
 def _cleaned(evidence: Evidence, clean: Scrubber) -> Evidence:
-    values = {k: clean(v, 200) if isinstance(v, str) else v for k, v in evidence.values.items()}
+    values = {k: shown(v, clean) for k, v in evidence.values.items()}
     return evidence.model_copy(update={"statement": clean(evidence.statement, 500), "values": values})
 
 
@@ -123,20 +123,19 @@ def _code(run: Run, location: SourceLocation) -> str | None:
         return None
     lines, wanted = text.splitlines(), set(location.lines)
     near = sorted({n for w in wanted for n in range(w - CODE_AROUND, w + CODE_AROUND + 1) if 0 < n <= len(lines)})
-    shown = "\n".join(f"{'>' if n in wanted else ' '}{n:4d} {lines[n - 1]}" for n in near)
-    return untrusted(shown, CODE_CHARS) or None
+    text = "\n".join(f"{'>' if n in wanted else ' '}{n:4d} {lines[n - 1]}" for n in near)
+    return untrusted(text, CODE_CHARS) or None
 
 
-def _actions(run: str, diagnosis: Diagnosis) -> tuple[Action, ...]:
+def _actions(run: str, diagnosis: Diagnosis, crashed: bool) -> tuple[Action, ...]:
     if diagnosis.verdict == "healthy":
         return ()
     if not diagnosis.hypotheses:
         reason = "shows the raw measurements, from which the next step can be chosen"
-        return (
-            Action(tool="debug_gradients", arguments={"run": run}, reason=reason),
-            Action(tool="analyze_layers", arguments={"run": run}, reason=reason),
-            Action(tool="diagnose_error", arguments={"run": run}, reason="shows how the run ended"),
-        )
+        ended = Action(tool="diagnose_error", arguments={"run": run}, reason="shows how the run ended")
+        gradients = Action(tool="debug_gradients", arguments={"run": run}, reason=reason)
+        layers = Action(tool="analyze_layers", arguments={"run": run}, reason=reason)
+        return (ended, gradients, layers) if crashed else (gradients, layers, ended)
     best = diagnosis.hypotheses[0]
     return (
         Action(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar, Final, Self
 
 from pydantic import Field
@@ -13,6 +14,8 @@ from aitia.engine.records import Evidence, Record, Scalar
 MAX_BYTES: Final = 10_000
 """Clients cut longer replies in the middle (Codex near 12,000 characters, Claude Code's errors near 10,000)."""
 
+MAX_VALUE: Final = 200
+"""Characters of one value of evidence."""
 MAX_ACTIONS: Final = 3
 """More than three next steps is a menu, not advice."""
 
@@ -51,10 +54,9 @@ class ToolResult(Record):
     """What was left out to keep the answer short, and how to get it."""
 
     def payload(self) -> dict[str, Any]:
-        """Plain JSON data: nothing that is None, no NaN."""
+        """Plain JSON data: nothing that is None, no NaN, no empty list inside a row."""
         data = self.model_dump(mode="json", exclude_none=True)
-        plain: dict[str, Any] = _finite(data)
-        return plain
+        return {k: _finite(v) for k, v in data.items()}
 
     def fitted(self, limit: int = MAX_BYTES) -> Self:
         """The same answer within `limit` bytes of JSON, saying what was left out."""
@@ -101,6 +103,13 @@ def number_of(value: float | None, digits: int = 4) -> float | None:
     return float(f"{float(value):.{digits}g}")
 
 
+def shown(value: Scalar, clean: Callable[[str, int], str]) -> Scalar:
+    """A value of evidence made elsewhere: text cleaned, numbers with four significant digits."""
+    if isinstance(value, str):
+        return clean(value, MAX_VALUE)
+    return number_of(value) if isinstance(value, float) else value
+
+
 def text_of(value: float | None) -> str:
     """A number as a reader wants it: three significant digits."""
     if value is None or math.isnan(value):
@@ -123,7 +132,7 @@ def _finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
+        return {k: _finite(v) for k, v in value.items() if v not in ([], {})}
     if isinstance(value, list):
         return [_finite(v) for v in value]
     return value

@@ -39,6 +39,11 @@ def column_medians(matrix: Matrix) -> Array:
     return _columns(matrix, median)
 
 
+def column_first(matrix: Matrix, rows: int = 5) -> Array:
+    """Median of the first `rows` finite values of every column: a subject may be measured later than the run begins."""
+    return _columns(matrix, lambda c: median(c[np.isfinite(c)][:rows]))
+
+
 def column_max(matrix: Matrix) -> Array:
     """Largest finite value of every column; NaN where a column has none."""
     return _columns(matrix, lambda c: float(c[np.isfinite(c)].max()) if np.isfinite(c).any() else float("nan"))

@@ -80,8 +80,9 @@ def unscaled_input(accused: Accused) -> Patch | None:
 def label_shift_error(accused: Accused) -> Patch | None:
     """Shift once: where the data is already shifted, compare position by position."""
     for source in accused.sources:
-        found = [s for s in source.nodes(cst.Subscript) if source.line(s) in accused.lines(source)]
-        found = [s for s in found if SHIFTS.search(source.code(s))]
+        found = [s for s in source.nodes(cst.Subscript) if SHIFTS.search(source.code(s))]
+        here = [s for s in found if source.line(s) in accused.lines(source)]
+        found = here or [s for s in found if _same_function(accused, source, s)]
         kinds = {m.group(0) for s in found if (m := SHIFTS.search(source.code(s)))}
         if len(found) != 2 or len(kinds) != 2:
             continue
@@ -142,7 +143,12 @@ def kl_argument_order(accused: Accused) -> Patch | None:
 def wrong_state_used(accused: Accused) -> Patch | None:
     """Read the last step of the sequence."""
     for source in accused.sources:
-        found = [s for s in source.nodes(cst.Subscript) if source.line(s) in accused.lines(source)]
+        recurrent = {last_name(t) for c in source.calls("LSTM", "GRU", "RNN") for t in targets(source, c)}
+        states = {
+            name for c in source.calls(*recurrent) for t in targets(source, c) for name in (_first(source, t),) if name
+        }
+        found = [s for s in source.nodes(cst.Subscript) if source.code(s.value) in states]
+        found = [s for s in found if source.line(s) in accused.lines(source)] or found
         swaps = {
             "[0]": "[-1]",
             "[:, 0]": "[:, -1]",
@@ -236,7 +242,12 @@ def masked_branch_nan(accused: Accused) -> Patch | None:
             continue
         condition, taken = positional(call)[0].value, positional(call)[1].value
         mask = source.code(condition)
-        names = [n for n in source.nodes(cst.Name, taken) if re.search(rf"\b{n.value}\b", mask) and n.value != "torch"]
+        made = [
+            a.value for a in source.nodes(cst.Assign, source.scope(call)) if source.code(a.targets[0].target) == mask
+        ]
+        meaning = " ".join([mask, *(source.code(v) for v in made)])
+        names = [n for n in source.nodes(cst.Name, taken) if re.search(rf"\b{n.value}\b", meaning)]
+        names = [n for n in names if n.value not in {"torch", "self", mask}]
         edits = Edits(source)
         for n in names:
             edits.replace(n, f"torch.where({mask}, {n.value}, torch.ones_like({n.value}))")
@@ -257,6 +268,18 @@ def _permuted(source: Source, assign: cst.Assign) -> cst.BaseExpression | None:
         return None
     index = value.slice[0].slice.value
     return index if isinstance(index, cst.Call) and last_name(index.func) in {"permutation", "randperm"} else None
+
+
+def _same_function(accused: Accused, source: Source, node: cst.CSTNode) -> bool:
+    function = source.function(node)
+    if function is None:
+        return False
+    return any(source.line(function) <= n <= source.last_line(function) for n in accused.lines(source))
+
+
+def _first(source: Source, target: cst.BaseExpression) -> str:
+    """`outputs` of `outputs, (h, c) = self.lstm(x)`."""
+    return source.code(target.elements[0].value if isinstance(target, cst.Tuple) else target)
 
 
 def _names(source: Source, call: cst.Call) -> list[str]:

@@ -89,6 +89,22 @@ def backward_twice(accused: Accused) -> Patch | None:
     return None
 
 
+def bptt_cut_or_grown(accused: Accused) -> Patch | None:
+    """Detach the state between windows, not between the steps of one window."""
+    for source in accused.sources:
+        cuts = []
+        for assign in source.nodes(cst.Assign):
+            loop, state = source.loop(assign), source.code(assign.targets[0].target)
+            if source.code(assign.value) == f"{state}.detach()" and loop is not None:
+                cuts += [] if source.calls("backward", within=loop) else [assign]
+        cut = accused.pick(cuts, source)
+        if cut is not None:
+            edits = Edits(source)
+            edits.remove(source.statement(cut))
+            return accused.patch("let the gradient flow through the steps of a window", edits)
+    return backward_twice(accused)
+
+
 def inplace_modification(accused: Accused) -> Patch | None:
     """Make a new tensor instead of writing into one that backward needs."""
     operators = {"AddAssign": "+", "SubtractAssign": "-", "MultiplyAssign": "*", "DivideAssign": "/"}

@@ -127,6 +127,7 @@ def accumulation_not_normalized(accused: Accused) -> Patch | None:
         for call in source.calls("backward"):
             on, block = receiver(call), source.block(source.statement(call))
             window = next((w for s in block for w in _windows(source, s) if accused.steps(source, s)), None)
+            window = window or _gathered(accused, source, call)
             if on is None or window is None:
                 continue
             edits = Edits(source)
@@ -245,6 +246,18 @@ def _mode_receiver(source: Source, around: cst.CSTNode) -> str | None:
         source.code(r) for c in source.calls("eval", within=source.scope(around)) if (r := receiver(c)) is not None
     ]
     return names[0] if names else None
+
+
+def _gathered(accused: Accused, source: Source, backward: cst.Call) -> str | None:
+    """`len(group)` of `for x, y in group:` and `k` of `for _ in range(k):`, where the step stands behind that loop."""
+    loop = source.loop(backward)
+    if not isinstance(loop, cst.For) or accused.steps(source, loop):
+        return None
+    if not any(accused.steps(source, s) for s in _rest(source, loop)):
+        return None
+    if isinstance(loop.iter, cst.Call) and last_name(loop.iter.func) == "range" and len(loop.iter.args) == 1:
+        return source.code(loop.iter.args[0].value)
+    return f"len({source.code(loop.iter)})" if isinstance(loop.iter, cst.Name) else None
 
 
 def _windows(source: Source, statement: Statement) -> list[str]:

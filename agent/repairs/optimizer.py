@@ -27,7 +27,7 @@ WHOLE = ".parameters()"
 def stale_param_reference(accused: Accused) -> Patch | None:
     """Build the optimizer (and what hangs on it) after the model's last change."""
     for source in accused.sources:
-        built = accused.pick(_constructions(accused, source), source)
+        built = _holds_orphans(accused, source) or accused.pick(_constructions(accused, source), source)
         if built is None:
             continue
         statement, names = source.statement(built), [source.code(t) for t in targets(source, built)]
@@ -132,6 +132,17 @@ def _constructions(accused: Accused, source: Source) -> list[cst.Call]:
     lines = {o.line for o in accused.run.optimizers if o.file == source.name}
     seen = [c for c in found if any(source.line(c) <= n <= source.range(c).end.line for n in lines if n is not None)]
     return seen or found
+
+
+def _holds_orphans(accused: Accused, source: Source) -> cst.Call | None:
+    """Where the optimizer was built that went on stepping with tensors that no model uses; the last, if several."""
+    replaced = max((f.step for f in accused.run.facts("parameter_replaced")), default=1)
+    rows = accused.run.table("group")
+    stepping = {int(i) for i in rows["optimizer"][rows["step"] >= replaced]} if len(rows["step"]) else set()
+    held = {i for p in accused.run.parameters if not p.in_model for i in p.optimizers}
+    lines = [o.line for o in accused.run.optimizers if o.file == source.name and o.index in stepping & held]
+    found = [c for c in optimizer_constructions(source) if source.line(c) in lines]
+    return found[-1] if found else None
 
 
 def _models_in(source: Source, built: cst.Call) -> set[str]:

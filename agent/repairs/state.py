@@ -90,6 +90,27 @@ def mode_not_eval(accused: Accused) -> Patch | None:
     return None
 
 
+def freeze_undone_by_train(accused: Accused) -> Patch | None:
+    """Put frozen normalization layers back into evaluation mode after each train()."""
+    for source in accused.sources:
+        edits = Edits(source)
+        namespace = "nn" if "from torch import nn" in source.text or "torch.nn as nn" in source.text else "torch.nn"
+        for call in source.calls("train"):
+            on, statement = receiver(call), source.statement(call)
+            if on is None or not isinstance(statement, cst.SimpleStatementLine):
+                continue
+            edits.after(
+                statement,
+                f"for m in {source.code(on)}.modules():",
+                f"    if isinstance(m, {namespace}.modules.batchnorm._BatchNorm) and not m.weight.requires_grad:",
+                "        m.eval()",
+            )
+        patch = accused.patch("keep frozen normalization layers in evaluation mode", edits)
+        if patch is not None:
+            return patch
+    return None
+
+
 def functional_dropout_always_on(accused: Accused) -> Patch | None:
     """Let dropout follow the module's mode."""
     for source in accused.sources:

@@ -13,17 +13,18 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import numpy as np
-from aitia.engine.reason import diagnose
 
 from aitia import __version__
+from aitia.engine.reason import diagnose
 from aitia.engine.records import Diagnosis
 from aitia.engine.store.reader import Run
 from aitia.evals import kill
+from aitia.evals import peers as peers_room
 from aitia.evals.baselines import BASELINES
 from aitia.evals.recordings import Job, Recording, job_for, kept, preload, reasoning_digest, record
 from aitia.evals.report import OURS, Report, build
@@ -44,11 +45,13 @@ def evaluate(
     quiet: bool = False,
     stale_ok: bool = False,
     executor: Executor | None = None,
+    peers: Path | None = None,
 ) -> Report:
     """Record what is missing, ask about everything, write `report.md` and `report.json`, and return the report.
 
     `executor` is any `concurrent.futures` executor whose workers share this file system; default: `jobs` processes.
-    `stale_ok` accepts recordings that an older recorder or program made, to look at rules alone.
+    `stale_ok` accepts recordings that an older recorder or program made, to look at rules alone. `peers` is a folder of
+    environments of other tools (`aitia.evals.peers`), which are then asked, too.
     """
     programs = [load(name, split) for name in names] or load_all(split)
     plan = [(p, v, s, job_for(p, v, s, CACHE)) for p in programs for v in variants(p) for s in range(seeds)]
@@ -71,6 +74,7 @@ def evaluate(
         place = recording.folder.relative_to(CACHE)
         say(f"[{number}/{len(missing)}] {place}: exit {recording.code}, {recording.seconds:.1f} s")
 
+    others = _ask_peers([(p, done[job.folder]) for p, _, _, job in plan], peers, say) if peers else {}
     cases, notes = [], []
     for program, variant, seed, job in plan:
         recording = done[job.folder]
@@ -80,7 +84,9 @@ def evaluate(
         if variant == "repaired" and not kill.shows(program, recording.result, repaired=True):
             notes.append(f"left out: {program.name}/{variant}-{seed} did not recover when recorded")
             continue
-        cases.append(ask(program, variant, seed, recording))
+        case = ask(program, variant, seed, recording)
+        case.replies.update(others.get(recording.folder, {}))
+        cases.append(case)
     meta = {
         "split": split,
         "seeds": seeds,
@@ -96,6 +102,19 @@ def evaluate(
     (folder / "misses.txt").write_text(report.misses, encoding="utf-8")
     say(f"written: {folder / 'report.md'}, report.json, misses.txt")
     return report
+
+
+def _ask_peers(
+    programs: list[tuple[Program, Recording]], folder: Path, say: Callable[[str], None]
+) -> dict[Path, dict[str, Reply]]:
+    """Replies of every tool that is there: folder of the recording → {tool and version: reply}."""
+    replies: dict[Path, dict[str, Reply]] = {recording.folder: {} for _, recording in programs}
+    for name, python in peers_room.present(folder).items():
+        label = peers_room.version(name, python)
+        say(f"asking {label}")
+        for place, reply in peers_room.ask(label, name, python, programs).items():
+            replies[place][label] = reply
+    return replies
 
 
 def variants(program: Program) -> tuple[str, ...]:
@@ -163,12 +182,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=1, help="recordings at the same time")
     parser.add_argument("--seeds", type=int, default=1, help="seeds per program, to measure stability")
     parser.add_argument("--out", type=Path, help="folder of the report (default: the cache)")
+    parser.add_argument("--peers", type=Path, help="folder of environments of other tools, to be asked, too")
     parser.add_argument("--misses", action="store_true", help="also list every wrong answer")
     parser.add_argument("--stale-ok", action="store_true", help="accept recordings made by older code")
     options = parser.parse_args(argv)
     report = evaluate(
         options.names, split=options.split, jobs=options.jobs, seeds=options.seeds, out=options.out,
-        stale_ok=options.stale_ok,
+        stale_ok=options.stale_ok, peers=options.peers,
     )  # fmt: skip
     print(report.markdown)
     if options.misses:

@@ -18,6 +18,10 @@ def evaluate(
         int, typer.Option("--seeds", min=1, help="Seeds per program; more than one measures stability.")
     ] = 1,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where the report is written.")] = None,
+    peers: Annotated[
+        Path | None,
+        typer.Option("--peers", metavar="DIR", help="Environments of other tools (python -m aitia.evals.peers DIR)."),
+    ] = None,
     misses: Annotated[bool, typer.Option("--misses", help="Also list every wrong answer.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -31,7 +35,7 @@ def evaluate(
     from aitia.evals.run import evaluate as measure
 
     try:
-        report = measure(names or [], split=split, jobs=jobs, seeds=seeds, out=out, quiet=as_json)
+        report = measure(names or [], split=split, jobs=jobs, seeds=seeds, out=out, quiet=as_json, peers=peers)
     except ZooError as error:
         raise AitiaError(str(error)) from None
     if as_json:

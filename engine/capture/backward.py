@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import time
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -32,8 +33,9 @@ class Backward:
         """Parameters whose gradient has been used by a step and may still be there."""
         self._kept: dict[int, Any] = {}
         """Copies of such gradients, so that what this step adds can be told apart (fully measured steps only)."""
-        self._unclear = False
         self._no_copies = False
+        self._mixed: dict[int, tuple[weakref.ref[Tensor], float]] = {}
+        """Gradients of an earlier step that a backward pass added to: harmless if they are cleared before they are used."""
         self._undo: list[Callable[[], None]] = []
 
     def install(self) -> None:
@@ -107,10 +109,7 @@ class Backward:
         self.total += 1
         self.n_backward += 1
         recorder.tally["backward_s"] = recorder.tally.get("backward_s", 0.0) + took
-        carried, unheld = self._what_was_added_to(call)
-        for column, square in (("carried_grad_norm", carried), ("carried_unheld_norm", unheld)):
-            before = recorder.latest.get(column, 0.0)
-            recorder.latest[column] = math.sqrt(float(before) ** 2 + square)
+        carried = self._what_was_added_to(call)
         row: dict[str, float | int] = {
             "step": recorder.step + 1,
             "time": recorder.seconds(),
@@ -119,7 +118,7 @@ class Backward:
             "carried": float(carried > 0),
         }
         self._tell_loss(call, row)
-        if self._unclear and not self._no_copies:
+        if self._mixed and not self._no_copies:
             self._measure_fresh()
         recorder.tell("after_backward", call.roots[0], call.site)
         call.roots = []
@@ -149,29 +148,49 @@ class Backward:
 
     # ---- gradients of an earlier step --------------------------------------------------------------------------
 
+    def before_step(self, entries: list[ParameterEntry]) -> tuple[float, float]:
+        """Squared norms of earlier gradients inside what this step uses: of held parameters, of those nobody holds."""
+        held = unheld = 0.0
+        if self._mixed:
+            for entry in entries:
+                mixed = self._mixed.pop(entry.index, None)
+                if mixed is None or not self._still_there(entry, mixed[0]):
+                    continue
+                if entry.held:
+                    held += mixed[1]
+                else:
+                    unheld += mixed[1]
+        return held, unheld
+
     def stepped(self, entries: list[ParameterEntry]) -> None:
         """These parameters' gradients have been used by a step (or nobody will)."""
         for entry in entries:
             self._used[entry.index] = entry
         self._kept.clear()
-        self._unclear = self._no_copies = False
+        self._no_copies = False
 
     def next_step(self) -> None:
         """A step row was cut."""
         self.n_backward = 0
 
+    def _still_there(self, entry: ParameterEntry, gradient: weakref.ref[Tensor]) -> bool:
+        """Whether a gradient was neither removed nor zeroed since."""
+        tensor = entry.ref()
+        now = tensor.grad if tensor is not None else None
+        return now is not None and gradient() is now and _square(now) != 0
+
     def _look_at_used(self, call: _Call) -> None:
+        for index, (gradient, _) in list(self._mixed.items()):
+            if not self._still_there(self._recorder.registry.parameters[index], gradient):
+                del self._mixed[index]
         if not self._used:
             return
         measuring = self._recorder.pace.measuring
         for index, entry in list(self._used.items()):
             tensor = entry.ref()
             gradient = tensor.grad if tensor is not None else None
-            if gradient is None:
-                del self._used[index]
-                continue
-            square = _square(gradient)
-            if square == 0:
+            square = _square(gradient) if gradient is not None else 0.0
+            if gradient is None or square == 0:
                 del self._used[index]
                 continue
             call.waiting.append((entry, gradient, gradient._version, square))
@@ -180,30 +199,27 @@ class Backward:
             else:
                 self._no_copies = True
 
-    def _what_was_added_to(self, call: _Call) -> tuple[float, float]:
-        """Squared norms of earlier gradients that this call added to: of held parameters, of those nobody holds."""
-        held = unheld = 0.0
-        anyone = any(e.held for e in self._recorder.registry.parameters)
+    def _what_was_added_to(self, call: _Call) -> float:
+        """Squared norm of the earlier gradients that this call added to."""
+        total = 0.0
         for entry, gradient, version, square in call.waiting:
             tensor = entry.ref()
             now = tensor.grad if tensor is not None else None
-            if now is gradient and now._version == version:
+            if now is None or (now is gradient and now._version == version):
                 self._kept.pop(entry.index, None)
                 continue
             self._used.pop(entry.index, None)
-            if entry.held or not anyone:
-                held += square
-            else:
-                unheld += square
+            self._mixed[entry.index] = (weakref.ref(now), square)
+            total += square
         call.waiting = []
-        if held + unheld > 0:
-            self._unclear = True
-        return held, unheld
+        return total
 
     def _measure_fresh(self) -> None:
         """Norm of what this step's backward passes added, where earlier gradients were still there."""
         total = 0.0
-        for entry in self._recorder.registry.parameters:
+        parameters = self._recorder.registry.parameters
+        held = [e for e in parameters if e.held] or parameters
+        for entry in held:
             tensor = entry.ref()
             gradient = tensor.grad if tensor is not None and entry.tied_to is None else None
             if gradient is None or gradient.layout is not torch.strided or entry.index in self._used:
@@ -211,11 +227,6 @@ class Backward:
             kept = self._kept.get(entry.index)
             total += _square(gradient if kept is None or kept.shape != gradient.shape else gradient.detach() - kept)
         self._recorder.latest["fresh_grad_norm"] = math.sqrt(total) / self.scale
-
-    @property
-    def unclear(self) -> bool:
-        """Whether earlier gradients were added to since the last step, so that its gradient is not the fresh one."""
-        return self._unclear
 
 
 class _Call:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,8 +38,8 @@ def _variables(frame: FrameType) -> dict[str, Any]:
     Up to Python 3.12 `f_locals` of a function is a snapshot that lives as long as the call, and it would keep the
     first batch's graph alive; it is copied and emptied. Where the program itself may hold it, nothing is read.
     """
-    if frame.f_locals is frame.f_globals:
-        return dict(frame.f_globals)
+    if not frame.f_code.co_flags & inspect.CO_OPTIMIZED:  # a module or a class body: its variables are no snapshot
+        return dict(frame.f_locals)
     if sys.version_info >= (3, 13):
         return dict(frame.f_locals)
     if _LOOKS_AT_LOCALS.intersection(frame.f_code.co_names):
@@ -54,7 +55,7 @@ def things(kind: type | tuple[type, ...]) -> Iterator[Found]:
     seen_globals: set[int] = set()
     for frame, _ in islice(user_frames(2), MAX_MODULE_DEPTH):
         yield from _in(_variables(frame), kind)
-        if id(frame.f_globals) not in seen_globals and frame.f_locals is not frame.f_globals:
+        if id(frame.f_globals) not in seen_globals and frame.f_code.co_flags & inspect.CO_OPTIMIZED:
             seen_globals.add(id(frame.f_globals))
             yield from _in(dict(frame.f_globals), kind)
 

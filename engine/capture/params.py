@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from aitia.engine.capture.registry import ParameterEntry
 
 ROW: Final = {name: i for i, name in enumerate(WIDE["param"])}
+ACCUMULATED: Final = 8
+"""Backward passes without a step that are nothing unusual: a program may accumulate that many."""
 Pairs = list[tuple["ParameterEntry", Tensor]]
 Matrix = npt.NDArray[np.float32]
 _GRADIENT: Final = (ROW["grad_norm"], ROW["grad_absmax"], ROW["grad_zero_share"], ROW["grad_nonfinite"])
@@ -76,6 +78,7 @@ class Params:
         recorder.tell("before_step", optimizer)
         if not closure:
             self._gradients(step, optimizer)
+            step.carried = recorder.backward.before_step([e for e, _ in step.pairs + step.others])
         if recorder.pace.measuring:
             step.before = [_copy(t) for _, t in step.pairs]
         self._open.append(step)
@@ -96,6 +99,7 @@ class Params:
         recorder.letter(f"S{entry.index}")
         if step.closure:
             self._gradients(step, optimizer)
+            step.carried = recorder.backward.before_step([e for e, _ in step.pairs + step.others])
         if step.before is not None:
             self._weights(step)
         entry.n_steps += 1
@@ -259,6 +263,7 @@ class Params:
     def _finish_row(self, step: _Step) -> None:
         recorder = self._recorder
         recorder.writer.wide("param", recorder.step, step.matrix)
+        recorder.steps.carried(*step.carried)
         if step.any:
             recorder.steps.gradient(math.sqrt(step.square) if step.square >= 0 else math.nan)
         if step.weights > 0:
@@ -275,9 +280,18 @@ class Params:
             self._recorder.steps.rate(rate)
 
     def without_steps(self, backwards: int) -> None:
-        """A program that never steps an optimizer: gradients after the 2nd, 4th, 8th … backward."""
-        if backwards < 2 or backwards & (backwards - 1):
+        """A program that has not stepped an optimizer: gradients after the 8th, 16th, 32nd … backward."""
+        if backwards < ACCUMULATED or backwards & (backwards - 1):
             return
+        self.show_gradients()
+
+    def finish(self) -> None:
+        """The end of a program that never stepped."""
+        if self._recorder.backward.total and not self._recorder.registry.optimizers.stepped:
+            self.show_gradients()
+
+    def show_gradients(self) -> None:
+        """A row of gradients that no step uses, under step 0."""
         registry = self._recorder.registry
         registry.refresh()
         pairs: Pairs = [(e, t) for e in registry.parameters if e.tied_to is None and (t := e.ref()) is not None]
@@ -304,6 +318,7 @@ class _Step:
         self.updates = 0.0
         self.weights = 0.0
         self.started = 0.0
+        self.carried = (0.0, 0.0)
 
     def took(self, index: int, update: float, share: float, weight: float) -> None:
         """A parameter moved by `update`."""

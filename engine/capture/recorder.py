@@ -232,6 +232,7 @@ class Recorder:
         self._finished = True
         self.in_backward = False
         self.own(self.registry.finish)
+        self.own(self.params.finish)
         self.own(self.resolve)
         self.own(self.steps.finish)
         self.tell("finish")

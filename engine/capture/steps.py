@@ -39,6 +39,8 @@ class Steps:
         self._rate = math.nan
         self._updates = 0.0
         self._weights = 0.0
+        self._held = 0.0
+        self._unheld = 0.0
         self._usual = math.nan
 
     def start(self) -> None:
@@ -49,6 +51,11 @@ class Steps:
     def gradient(self, norm: float) -> None:
         """Global gradient norm of the step that just ended."""
         self._gradient = norm
+
+    def carried(self, held: float, unheld: float) -> None:
+        """Squared norms of an earlier step's gradients within those that the step used."""
+        self._held += held
+        self._unheld += unheld
 
     def rate(self, lr: float) -> None:
         """A group's learning rate."""
@@ -93,8 +100,8 @@ class Steps:
                 row[name] = value
         recorder.tally.clear()
         recorder.latest.clear()
-        row.setdefault("carried_grad_norm", 0.0)
-        if "fresh_grad_norm" not in row and not recorder.backward.unclear:
+        row["carried_grad_norm"], row["carried_unheld_norm"] = math.sqrt(self._held), math.sqrt(self._unheld)
+        if not self._held:
             row["fresh_grad_norm"] = self._fresh(row)
         if self._weights > 0:
             row["update_ratio"] = math.sqrt(self._updates / self._weights)
@@ -104,7 +111,7 @@ class Steps:
         self._cut = now
         self._alert(self._gradient)
         self._gradient = self._rate = math.nan
-        self._updates = self._weights = 0.0
+        self._updates = self._weights = self._held = self._unheld = 0.0
         self._gather_layers()
         return row
 

@@ -71,7 +71,7 @@ NARROW: Final[dict[str, dict[str, str]]] = {
         "n_clip": "gradient-clipping calls since the last step",
         "grad_norm": "global L2 norm of the gradients that entered the step",
         "fresh_grad_norm": "global norm of what this step's backward passes added (NaN: not separable)",
-        "carried_grad_norm": "global norm of gradients of an earlier step that were still there at this step's first backward",
+        "carried_grad_norm": "global norm of gradients of an earlier step that were added to and are part of what this step used",
         "carried_unheld_norm": "the same for parameters that no optimizer holds (carried_grad_norm counts held ones only)",
         "clip_norm": "norm returned by the last clipping call (before clipping)",
         "clip_max": "its max_norm or clip value",
@@ -104,7 +104,7 @@ NARROW: Final[dict[str, dict[str, str]]] = {
         "loss": "value of the root (unscaled under a GradScaler)",
         "site": "index of the loss site that made it, -1 when unknown",
         "retain_graph": "1 if retain_graph or create_graph was set",
-        "carried": "1 if gradients of an earlier step were still present at entry",
+        "carried": "1 if the call added to gradients of an earlier step (harmless if these are cleared before they are used)",
     },
     "loss": {
         "step": "step to which the call contributes (last finished step + 1)",

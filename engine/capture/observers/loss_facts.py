@@ -73,7 +73,7 @@ def _target_facts(y: Tensor, ignore_index: int | None) -> dict[str, Any]:
 
 
 def padding(y: Tensor, ignore_index: int | None) -> dict[str, Any]:
-    """Unbroken runs of one id at the ends of sequences: the id, its share of the counted targets, and of the ignored ones."""
+    """Unbroken runs of one id at the ends of sequences: the id, its share of all targets, and of the ignored ones."""
     last = y[:, -1:]
     tail = (y == last).flip(1).long().cumprod(1).sum(1)  # length of the run at each row's end
     ends = last[:, 0]
@@ -81,7 +81,7 @@ def padding(y: Tensor, ignore_index: int | None) -> dict[str, Any]:
     runs = ends[(tail > 1) & (ends != ignore_index)] if ignore_index is not None else ends[tail > 1]
     if runs.numel() < 0.5 * len(y):
         return {"ignored_tail_share": ignored}
-    values, counts = runs.unique(return_counts=True)
+    values, counts = runs.unique(return_counts=True)  # type: ignore[no-untyped-call]  # no types in torch
     value = int(values[counts.argmax()])
     share = int(tail[ends == value].sum()) / y.numel()
     agree = int(counts.max()) / max(1, runs.numel())
@@ -90,7 +90,7 @@ def padding(y: Tensor, ignore_index: int | None) -> dict[str, Any]:
 
 def _broadcasts(x: Tensor, y: Tensor) -> bool:
     try:
-        torch.broadcast_shapes(x.shape, y.shape)  # type: ignore[no-untyped-call]  # torch's own has no types
+        torch.broadcast_shapes(x.shape, y.shape)  # type: ignore[no-untyped-call]  # no types in torch
     except RuntimeError:
         return False
     return True

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import inspect
 import math
+import sys
 import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from types import FrameType
 from typing import Any, Final
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the field's own name for it
 from torch import Tensor
 
-from aitia.engine.capture.frames import user_frame
+from aitia.engine.capture.frames import user_file, user_frame
 from aitia.engine.capture.observers.base import SITE_MARK, LossCall, Observer, found_near, mark
 from aitia.engine.capture.observers.loss_facts import WITH_CLASS_IDS, alignment, call_facts
 from aitia.engine.capture.observers.loss_stats import COLUMNS, confusion, measure, rows_of
@@ -77,6 +79,7 @@ class Watch(Observer):
         super().__init__(recorder)
         self._sites: dict[tuple[str, str, int], _Site] = {}
         self._inside = False
+        self._listeners: tuple[Callable[[LossCall], None], ...] = ()
         self._training = True
         self._tokens: weakref.ref[Tensor] | None = None
         self._spent = 0.0
@@ -112,6 +115,10 @@ class Watch(Observer):
 
     # ---- around the model -------------------------------------------------------------------------------------
 
+    def _find_listeners(self) -> None:
+        plain = Observer.after_loss
+        self._listeners = tuple(o.after_loss for o in self.recorder.observers if type(o).after_loss is not plain)
+
     def before_root(self, root: int, module: torch.nn.Module, args: tuple[Any, ...], kwargs: Any) -> None:
         self._training = module.training
         self._tokens = None
@@ -123,7 +130,7 @@ class Watch(Observer):
     # ---- one call -----------------------------------------------------------------------------------------------
 
     def _site(self, function: str) -> _Site:
-        file, line = user_frame() or ("", 0)
+        file, line = _place()
         key = (function, file, line)
         site = self._sites.get(key)
         if site is None:
@@ -149,6 +156,8 @@ class Watch(Observer):
         grad = torch.is_grad_enabled()
         site = self._site(function)
         site.calls += 1
+        if not self._listeners:
+            self._find_listeners()
         self.recorder.letter(f"{'L' if grad else 'l'}{site.index}")
         mark(result, SITE_MARK, site.index)
         call = LossCall(site.index, function, arguments, prediction, target, result, grad)
@@ -156,13 +165,14 @@ class Watch(Observer):
         with torch.no_grad():
             if full or site.calls <= MAX_VALUE_ROWS:
                 self._row(site, call, full)
-            for observer in self.recorder.observers:
-                observer.after_loss(call)
+            for listen in self._listeners:
+                listen(call)
         self._spent += time.perf_counter() - start
 
     def _row(self, site: _Site, call: LossCall, full: bool) -> None:
         value = call.result.detach()
-        value = value.float() if value.dim() == 0 else value.float().mean()
+        if value.dim():
+            value = value.float().mean()
         row: dict[str, float | int] = {
             "step": self.recorder.step + 1,
             "time": self.recorder.seconds(),
@@ -178,9 +188,15 @@ class Watch(Observer):
             stats = measure(rows, call.function)
             self._confuse(site, call, confusion(rows, call.function))
             self._facts(site, call)
-        self._pending.append((row, value, stats))
-        if len(self._pending) >= PENDING or value.device.type == "cpu":
-            self.flush()
+        if value.device.type != "cpu":
+            self._pending.append((row, value, stats))
+            if len(self._pending) >= PENDING:
+                self.flush()
+            return
+        row["value"] = value.item()
+        if stats is not None:
+            row.update(zip(COLUMNS, stats.tolist(), strict=True))
+        self.recorder.writer.narrow("loss", row)
 
     def _confuse(self, site: _Site, call: LossCall, counts: Tensor | None) -> None:
         if counts is None:
@@ -224,7 +240,10 @@ class Watch(Observer):
         pending, self._pending = self._pending, []
         if not pending:
             return
-        parts = [v.reshape(1) if stats is None else torch.cat([v.reshape(1), stats]) for _, v, stats in pending]
+        parts = [
+            v.float().reshape(1) if stats is None else torch.cat([v.float().reshape(1), stats])
+            for _, v, stats in pending
+        ]
         numbers = torch.cat([p.to(parts[0].device) for p in parts]).tolist()
         for row, _, stats in pending:
             row["value"] = numbers.pop(0) if stats is None else numbers[0]
@@ -247,10 +266,23 @@ class Watch(Observer):
                 self._fact("confusion", site, {"grad": grad, "n_classes": n, "table": table})
 
 
+def _place() -> tuple[str, int]:
+    """Innermost place in the user's code; the short way, for it is asked at every call."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        name = user_file(frame.f_code.co_filename)
+        if name is not None:
+            return name, frame.f_lineno
+        frame = frame.f_back
+    return "", 0
+
+
 def _operands(arguments: dict[str, Any]) -> tuple[Any, Any]:
     """Prediction and target under whatever names this loss gives them."""
-    prediction = next((arguments[k] for k in ("input", "input1", "log_probs", "anchor") if k in arguments), None)
-    return prediction, next((arguments[k] for k in ("target", "targets") if k in arguments), None)
+    prediction = arguments.get("input")
+    if prediction is None:
+        prediction = next((arguments[k] for k in ("input1", "log_probs", "anchor") if k in arguments), None)
+    return prediction, arguments.get("target", arguments.get("targets"))
 
 
 def _readable(x: Tensor) -> bool:

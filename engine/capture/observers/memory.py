@@ -51,13 +51,15 @@ class Watch(Observer):
         self._first_rss = self._peak_rss = 0
         self._syncs: Counter[tuple[str, int]] = Counter()
         self._waits = 0
+        self._cuda = False
 
     def install(self) -> None:
         try:
             self._statm = os.open("/proc/self/statm", os.O_RDONLY)
         except OSError:
             self._statm = -1
-        if torch.cuda.is_available():
+        self._cuda = torch.cuda.is_available()
+        if self._cuda:
             for name in WAITING:
                 self.replace(Tensor, name, self._wrap_wait)
 
@@ -113,7 +115,7 @@ class Watch(Observer):
             rss = self._rss()
             if rss:
                 self.recorder.latest["rss_bytes"] = float(rss)
-            if torch.cuda.is_available():
+            if self._cuda:
                 self.recorder.latest["device_bytes"] = float(torch.cuda.memory_allocated())
                 self.recorder.tally.setdefault("syncs", 0.0)
         if step % EVERY == 0 or step == 1:

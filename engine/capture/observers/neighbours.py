@@ -33,6 +33,7 @@ class Watch(Observer):
         self._targets: list[Tensor] = []
         self._kept = 0
         self._last: Tensor | None = None
+        self._batch = 0
 
     def after_root(self, root: int, module: torch.nn.Module, args: tuple[Any, ...], kwargs: Any, output: Any) -> None:
         if self._kept >= SAMPLES or not torch.is_grad_enabled() or not module.training:
@@ -40,6 +41,7 @@ class Watch(Observer):
         first = next((v for v in (*args, *kwargs.values()) if isinstance(v, Tensor) and v.dim() >= 1), None)
         with torch.no_grad():
             self._last = None if first is None else fold(first.detach()[: SAMPLES - self._kept])
+            self._batch = 0 if first is None else first.shape[0]
 
     def after_loss(self, call: LossCall) -> None:
         """Keep the targets that belong to the last forward."""
@@ -49,7 +51,7 @@ class Watch(Observer):
         target = call.target.detach()
         if target.dim() == 2 and target.shape[1] == 1:
             target = target[:, 0]
-        if target.dim() != 1 or len(target) < len(inputs) or call.prediction.shape[0] != len(target):
+        if target.dim() != 1 or len(target) != self._batch or call.prediction.shape[0] != len(target):
             return
         if target.is_floating_point() and not bool((target == target.round()).all()):
             return

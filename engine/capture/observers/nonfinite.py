@@ -16,7 +16,7 @@ from aitia.engine.capture.observers.base import LossCall, Observer
 from aitia.engine.capture.observers.replay_forward import extremes, find_origin, first_row
 from aitia.engine.capture.observers.singular import Singular, at_singularity, find, follow, saved
 
-MAX_FACTS: Final = 3
+MAX_FACTS: Final = 2
 """What comes after the first is mostly its consequence."""
 ALWAYS: Final = 3
 """Backward calls of a site whose graph is searched for singular operations; later only at powers of two."""
@@ -37,6 +37,7 @@ class Watch(Observer):
         self._kwargs: dict[str, Any] = {}
         self._state: Tensor | None = None
         self._autocast: tuple[str, torch.dtype] | None = None
+        self._device = "cpu"
         self._random: dict[int, bool] = {}
         self._target: weakref.ref[Tensor] | None = None
         self._prediction: weakref.ref[Tensor] | None = None
@@ -44,8 +45,11 @@ class Watch(Observer):
         self._singular: dict[int, list[Singular]] = {}
         self._held: list[tuple[Singular, Tensor]] = []
         self._gradient_was_finite = True
+        self._loss_was_finite = True
 
     def install(self) -> None:
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+
         def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
             def gradient(norm: float) -> None:
                 original(norm)
@@ -63,7 +67,7 @@ class Watch(Observer):
         self._model = weakref.ref(module)
         self._args, self._kwargs = _detached(tuple(args)), _detached(dict(kwargs))
         self._state = torch.get_rng_state() if self._draws(module) else None
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = self._device
         self._autocast = (device, torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else None
 
     def _draws(self, module: nn.Module) -> bool:
@@ -81,7 +85,8 @@ class Watch(Observer):
         if self._facts >= MAX_FACTS or loss.is_meta or (loss.is_cuda and not self.recorder.measuring):
             return
         self._calls[site] += 1
-        if not bool(torch.isfinite(loss.detach()).all()):
+        if not (math.isfinite(loss.item()) if loss.numel() == 1 else bool(torch.isfinite(loss.detach()).all())):
+            self._loss_was_finite = False
             self._explain_loss(loss, site)
             return
         n = self._calls[site]
@@ -107,9 +112,9 @@ class Watch(Observer):
         """The step is over and its gradient norm is known."""
         held, self._held = self._held, []
         finite = math.isfinite(norm)
-        if not finite and self._gradient_was_finite and self._facts < MAX_FACTS:
+        if not finite and self._gradient_was_finite and self._loss_was_finite and self._facts < MAX_FACTS:
             self._explain_gradient(held)
-        self._gradient_was_finite = finite
+        self._gradient_was_finite, self._loss_was_finite = finite, True
         self._args, self._kwargs, self._state = (), {}, None
 
     # ---- explaining -----------------------------------------------------------------------------------------------
@@ -247,7 +252,7 @@ class Watch(Observer):
 def _detached(value: Any, depth: int = 0) -> Any:
     """The same structure without graphs; tensors keep their storage."""
     if isinstance(value, Tensor):
-        return value.detach()
+        return value.detach() if value.requires_grad else value
     if depth < 4:
         if type(value) is dict:
             return {k: _detached(v, depth + 1) for k, v in value.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -51,13 +51,23 @@ class Subject:
 
 
 def first_float(value: Any) -> Tensor | None:
-    """The first floating tensor inside an output."""
+    """The first floating tensor inside an output; a loss that is returned along with it is passed over."""
+    found = list(_floats(value))
+    return next((t for t in found if t.dim()), found[0] if found else None)
+
+
+def _floats(value: Any, depth: int = 0) -> Iterator[Tensor]:
     if isinstance(value, Tensor):
-        return value if value.is_floating_point() else None
-    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, (tuple, list)) else ()
-    if hasattr(value, "__dataclass_fields__") and not isinstance(value, Mapping):
-        items = vars(value).values()
-    return next((t for t in map(first_float, items) if t is not None), None)
+        if value.is_floating_point():
+            yield value
+    elif depth < 4:
+        items: Any = value if isinstance(value, (tuple, list)) else ()
+        if isinstance(value, Mapping):
+            items = value.values()
+        elif hasattr(value, "__dataclass_fields__"):
+            items = vars(value).values()
+        for item in items:
+            yield from _floats(item, depth + 1)
 
 
 def difference(a: Tensor, b: Tensor) -> float:
@@ -126,7 +136,7 @@ def causal(s: Subject) -> Result:
 def position(s: Subject) -> Result:
     """Does the order of the positions matter at all?"""
     x, before = s.x, s.output()
-    if not _is_sequence(x) or before is None or x.shape[1] < 4 or before.shape[0] != x.shape[0]:
+    if not _is_sequence(x) or before is None or x.shape[1] < 4 or before.shape[:1] != x.shape[:1]:
         return None
     length = x.shape[1]
     whole = torch.arange(length - 1, -1, -1, device=x.device)
@@ -152,7 +162,7 @@ def position(s: Subject) -> Result:
 def later_inputs(s: Subject) -> Result:
     """Of a model with one output for a whole sequence: which part of it matters?"""
     x, before = s.x, s.output()
-    if not _is_sequence(x) or before is None or before.dim() != 2 or before.shape[0] != x.shape[0] or x.shape[1] < 4:
+    if not _is_sequence(x) or before is None or before.dim() != 2 or before.shape[:1] != x.shape[:1] or x.shape[1] < 4:
         return None
     length, quarter = x.shape[1], max(1, x.shape[1] // 4)
     gaps = {}

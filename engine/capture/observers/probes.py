@@ -43,7 +43,7 @@ class Watch(Observer):
         self._loss: tuple[Callable[..., Any], dict[str, Any], torch.Size] | None = None
 
     def after_root(self, root: int, module: nn.Module, args: tuple[Any, ...], kwargs: Any, output: Any) -> None:
-        if not torch.is_grad_enabled() or not module.training:
+        if not self.recorder.measuring or not torch.is_grad_enabled() or not module.training:
             return
         if id(module) not in self._sizes:
             self._sizes[id(module)] = sum(p.numel() * p.element_size() for p in module.parameters())
@@ -61,8 +61,10 @@ class Watch(Observer):
     def after_loss(self, call: LossCall) -> None:
         """The loss can be rebuilt when its prediction is the model's output, reshaped at most."""
         output, self._output = self._output, None
+        if output is None:
+            return
         prediction = call.prediction
-        if output is None or not call.grad or prediction.numel() != output.numel():
+        if not call.grad or prediction.numel() != output.numel():
             return
         if prediction.data_ptr() != output.data_ptr() or not prediction.is_contiguous() or not output.is_contiguous():
             return

@@ -40,6 +40,8 @@ class Watch(Observer):
 
     def scale_of(self, root: torch.Tensor) -> float:
         """Factor by which a scaler multiplied this backward root."""
+        if self.scale is None:
+            return 1.0
         for reference, scale in self._scaled:
             if reference() is root:
                 return scale

@@ -32,6 +32,8 @@ class Watch(Observer):
         super().__init__(recorder)
         self._mode: Any = _Lines(self)
         self._pushed = False
+        self.looking = False
+        """Between the beginning of a forward and the backward; what clipping and logging compute is not asked for."""
         self._forwards = 0
         self._compiled = False
         self.ops: list[dict[str, Any]] = []
@@ -60,6 +62,7 @@ class Watch(Observer):
                 self._take_off()
             else:
                 self._forwards += 1
+                self.looking = True
             return
         if self.recorder.step >= STEPS or self._forwards >= MAX_FORWARDS or not torch.is_grad_enabled():
             return
@@ -68,7 +71,7 @@ class Watch(Observer):
             return
         self.ops = []
         self._mode.__enter__()
-        self._pushed = True
+        self._pushed = self.looking = True
 
     def after_root(self, root: int, module: nn.Module, args: tuple[Any, ...], kwargs: Any, output: Any) -> None:
         if not torch.is_grad_enabled():
@@ -81,6 +84,7 @@ class Watch(Observer):
     def before_backward(self, loss: Tensor, site: int) -> None:
         """Tell what the program computed outside of modules on the way to this loss."""
         self.activation_bytes, self._bytes = max(self.activation_bytes, self._bytes), 0
+        self.looking = False
         ops, self.ops = self.ops, []
         if not ops:
             return
@@ -139,7 +143,7 @@ class _Lines(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         watch = self._watch
-        if isinstance(result, Tensor) and not watch.recorder.in_backward and not watch.idle():
+        if watch.looking and isinstance(result, Tensor) and not watch.idle():
             watch.guard(watch.see, func, args, result)
         return result
 

@@ -21,6 +21,8 @@ class Watch(Observer):
         super().__init__(recorder)
         self._depth = 0
         self._cleared = False
+        self._calls = 0
+        """`zero_grad` calls of the whole run."""
         self._stepped: list[weakref.ref[torch.Tensor]] = []
 
     def install(self) -> None:
@@ -42,6 +44,7 @@ class Watch(Observer):
         return zero_grad
 
     def _zeroed(self, owner: Any) -> None:
+        self._calls += 1
         optimizer = isinstance(owner, torch.optim.Optimizer)
         self._count(f"Z{self.recorder.optimizer_index(owner)}" if optimizer else "Z")
 
@@ -52,10 +55,12 @@ class Watch(Observer):
         self.recorder.letter(letter)
 
     def after_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Remember a few parameters that had a gradient in this step."""
+        """Remember a few parameters that had a gradient in this step; a program that calls `zero_grad` is known to."""
+        self._cleared = False
+        if self._calls:
+            return
         held = [p for group in optimizer.param_groups for p in group["params"][:LOOKED_AT] if p.grad is not None]
         self._stepped = [weakref.ref(p) for p in held[:LOOKED_AT]]
-        self._cleared = False
 
     def before_backward(self, loss: torch.Tensor, site: int) -> None:
         if self._cleared or not self._stepped:

@@ -35,7 +35,7 @@ class Backward:
         """Copies of such gradients, so that what this step adds can be told apart (fully measured steps only)."""
         self._no_copies = False
         self._mixed: dict[int, tuple[weakref.ref[Tensor], float]] = {}
-        """Gradients of an earlier step that a backward pass added to: harmless if they are cleared before they are used."""
+        """Gradients of an earlier step that a backward added to: harmless if they are cleared before they are used."""
         self._undo: list[Callable[[], None]] = []
 
     def install(self) -> None:
@@ -180,8 +180,8 @@ class Backward:
         return now is not None and gradient() is now and _square(now) != 0
 
     def _look_at_used(self, call: _Call) -> None:
-        for index, (gradient, _) in list(self._mixed.items()):
-            if not self._still_there(self._recorder.registry.parameters[index], gradient):
+        for index, (mixed, _) in list(self._mixed.items()):
+            if not self._still_there(self._recorder.registry.parameters[index], mixed):
                 del self._mixed[index]
         if not self._used:
             return

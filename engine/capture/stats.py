@@ -207,7 +207,7 @@ def _dead(a: Array, channels: bool) -> float:
         alive = (a != 0).any(axis=(0, *range(2, a.ndim)))
     else:
         alive = (a.reshape(-1, a.shape[-1]) != 0).any(axis=0)
-    return 1.0 - float(np.count_nonzero(alive)) / alive.size
+    return 1.0 - int(np.count_nonzero(alive)) / int(alive.size)
 
 
 def _sample_std(a: Array) -> float:
@@ -216,7 +216,8 @@ def _sample_std(a: Array) -> float:
     moved = rows - rows[0]
     mean = moved.mean(axis=0)
     variance = np.einsum("ij,ij->j", moved, moved) / len(rows) - mean * mean
-    return float(np.sqrt(np.maximum(variance, 0)).mean())
+    deviation: Array = np.sqrt(np.maximum(variance, 0))
+    return float(deviation.mean())
 
 
 def _on_device(x: Tensor, channels: bool, bounds: tuple[float, float] | None) -> Tensor:

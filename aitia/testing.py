@@ -30,6 +30,8 @@ __all__ = ["RecordingError", "causes", "finite", "largest_update", "record", "up
 STEPS = 30
 """Enough for an optimizer to show what it does, few enough for a test."""
 TIMEOUT_S = 120.0
+ACCUSED = 0.5
+"""Confidence from which a cause counts as accused: more likely than not."""
 TAIL = 1500
 """Characters of the program's output that an error shows."""
 
@@ -94,10 +96,11 @@ def update_ratios(run: Run) -> npt.NDArray[np.float64]:
 
 
 def causes(run: Run) -> set[str]:
-    """The causes that aitia accuses in a run; empty when it finds it healthy."""
+    """The causes that aitia accuses in a run; empty when it finds it healthy or cannot decide."""
     from aitia.engine.reason import diagnose
 
-    return {h.cause for h in diagnose(run).hypotheses}
+    diagnosis = diagnose(run)
+    return {h.cause for h in diagnosis.hypotheses if diagnosis.verdict == "faulty" and h.confidence >= ACCUSED}
 
 
 def _end(process: subprocess.Popen[str]) -> None:

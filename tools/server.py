@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path
@@ -20,6 +19,7 @@ from mcp.types import Completion
 from aitia.engine.store.errors import AitiaError
 from aitia.tools.artifacts import artifact_text
 from aitia.tools.listing import run_names, runs_page
+from aitia.tools.optin import TOOLSETS, tools_of
 from aitia.tools.plots import plot_tool
 from aitia.tools.show_run import APP_URI, app_page, show_tool
 from aitia.tools.strict import StrictTool, strict
@@ -31,23 +31,17 @@ MAX_COMPLETIONS: Final = 100
 """The protocol's own limit."""
 LIST_SECONDS: Final = 60_000
 """Milliseconds a client may keep the list of tools, which never changes while the server runs."""
-OPT_IN: Final[dict[str, str]] = {
-    "write": "aitia.agent.mcp_tools:write_tools",
-    "exec": "aitia.agent.mcp_tools:exec_tools",
-}
-"""Toolsets that are only listed when the user asks for them at start. They belong to the agent's room, which lies above
-this one, so they are named here and loaded on demand, never imported."""
 
 
 class ToolsetError(AitiaError):
-    """A toolset that does not exist, or that this installation does not have."""
+    """A toolset that does not exist."""
 
 
 def build_server(root: Path, toolsets: Sequence[str] = ()) -> MCPServer[Any]:
     """The server over the runs under `root`, with the opt-in `toolsets` added.
 
     Raises:
-        ToolsetError: a name that is not in `OPT_IN`.
+        ToolsetError: a name that is not in `TOOLSETS`.
     """
     surface = Surface(root)
     audit = root / AUDIT_FILE if root.is_dir() else None
@@ -107,14 +101,9 @@ def _tools(surface: Surface, audit: Path | None) -> list[Any]:
 
 
 def _toolset(name: str, surface: Surface, audit: Path | None) -> list[StrictTool]:
-    if name not in OPT_IN:
-        raise ToolsetError(f"no toolset {name!r}; there are {', '.join(OPT_IN)}")
-    module, _, factory = OPT_IN[name].partition(":")
-    try:
-        made: list[StrictTool] = getattr(import_module(module), factory)(surface, audit)
-    except (ImportError, AttributeError) as error:
-        raise ToolsetError(f"the toolset {name!r} cannot be loaded: {error}") from None
-    return made
+    if name not in TOOLSETS:
+        raise ToolsetError(f"no toolset {name!r}; there are {', '.join(TOOLSETS)}")
+    return tools_of(name, surface, audit)
 
 
 def _add_resources(server: MCPServer[Any], surface: Surface) -> None:

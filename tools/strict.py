@@ -96,10 +96,11 @@ def strict(
     audit: Path | None = None,
     annotations: ToolAnnotations = READ_ONLY,
     meta: dict[str, Any] | None = None,
+    seconds: float = CALL_SECONDS,
 ) -> StrictTool:
     """Make a tool of a typed function that returns a `ToolResult`, or a list of content blocks (images).
 
-    The function runs in a thread that is left behind when the client cancels or `CALL_SECONDS` pass. Its docstring is
+    The function runs in a thread that is left behind when the client cancels or `seconds` pass. Its docstring is
     the description, its `Annotated` parameters the schema.
     """
     hints = typing.get_type_hints(function, include_extras=True)
@@ -111,14 +112,12 @@ def strict(
         if context is not None:
             await context.report_progress(0, 1, "reading the run")
         try:
-            with anyio.fail_after(CALL_SECONDS):
+            with anyio.fail_after(seconds):
                 result = await anyio.to_thread.run_sync(
                     functools.partial(function, **arguments), abandon_on_cancel=True
                 )
         except TimeoutError:
-            raise ToolError(
-                f"no answer within {CALL_SECONDS:.0f} s. Try a run with fewer steps, or another tool."
-            ) from None
+            raise ToolError(f"no answer within {seconds:.0f} s. Try a run with fewer steps, or another tool.") from None
         except KeyError as error:
             raise ToolError(f"{error.args[0]}.") from None
         except AitiaError:

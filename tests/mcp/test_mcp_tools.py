@@ -12,7 +12,8 @@ from mcp import Client, MCPError
 from mcp.types import PromptReference, ResourceTemplateReference
 from runs import STORIES
 
-from aitia.tools.server import OPT_IN, ToolsetError, build_server
+from aitia.tools.optin import TOOLSETS
+from aitia.tools.server import ToolsetError, build_server
 
 pytestmark = pytest.mark.anyio
 
@@ -195,5 +196,5 @@ async def test_an_empty_place_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_an_unknown_toolset_fails_at_start(tmp_path: Path) -> None:
-    with pytest.raises(ToolsetError, match=", ".join(OPT_IN)):
+    with pytest.raises(ToolsetError, match=", ".join(TOOLSETS)):
         build_server(tmp_path, ["everything"])

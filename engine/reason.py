@@ -171,9 +171,8 @@ def _hypothesis(case: Case, n: int, suspect: Suspect, ledger: list[Evidence], ju
         ledger.append(evidence)
         (pro if weight.strength > 0 else contra).append(evidence.id)
     cause = suspect.cause
-    where = next((w.where for w in suspect.weights if w.where is not None), None) or locate(
-        case.run, cause.id, suspect.subject
-    )
+    measured = next((w.where for w in suspect.weights if w.where is not None), None)
+    where = locate(case.run, cause.id, suspect.subject, measured)
     links = [s.cause.id for s in judgement.suspects if cause.id in s.links]
     main = next(w for w in ordered if w.strength > 0)
     explanation = f"{cause.title}. {_sentence(main.statement)}"
@@ -198,7 +197,10 @@ def _hypothesis(case: Case, n: int, suspect: Suspect, ledger: list[Evidence], ju
 
 
 def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
+    head = text.partition(" ")[0]
+    if head.isalpha() and head.islower():  # a name such as `fc.weight` keeps its spelling
+        text = text[:1].upper() + text[1:]
+    return text + ("" if text.endswith(".") else ".")
 
 
 def _summary(case: Case, verdict: Verdict, accused: list[Suspect], judgement: Judgement) -> str:

@@ -27,7 +27,8 @@ def weigh(case: Case) -> Iterator[Weight]:
         return
     peak = max(nanmax(case.column("grad_norm", p.index)) for p in infos)
     owner = case.owner(with_gradient[0])
-    built = case.optimizer_place()
+    holders = [i for p in case.run.parameters if p.name in orphans for i in p.optimizers]
+    built = case.optimizer_place(max(holders, default=0))
     replaced = case.place(case.run.fact("parameter_replaced"))
     yield supports(
         DECISIVE,

@@ -50,16 +50,16 @@ class Forward:
 
     def install(self) -> None:
         """Register the hooks. The registered functions themselves return early under a compiler: Dynamo traces them."""
-        recorder, is_compiling = self._recorder, torch.compiler.is_compiling
+        recorder, is_compiling, is_tracing = self._recorder, torch.compiler.is_compiling, torch.jit.is_tracing
 
         def before(module: nn.Module, args: tuple[Any, ...]) -> None:
-            if is_compiling():
+            if is_compiling() or is_tracing():  # what we compute would become part of the traced graph
                 return
             if not (recorder.busy or recorder.off or recorder.in_backward):
                 self._before(module, args)
 
         def after(module: nn.Module, args: tuple[Any, ...], *rest: Any) -> None:
-            if is_compiling():
+            if is_compiling() or is_tracing():  # what we compute would become part of the traced graph
                 return
             if not (recorder.busy or recorder.off or recorder.in_backward):
                 self._after(module, args, rest)

@@ -125,7 +125,7 @@ class Recorder:
 
     def idle(self) -> bool:
         """True while nothing is to be seen."""
-        return self.off or self.busy or torch.compiler.is_compiling()
+        return self.off or self.busy or torch.compiler.is_compiling() or torch.jit.is_tracing()
 
     def safe(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T | None:
         """Call a part of ours; whatever goes wrong in it stays in it."""

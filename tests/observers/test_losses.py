@@ -132,3 +132,27 @@ def test_confusions_show_how_training_ended(recording: Any) -> None:
     table = recording.run.fact("confusion").data["table"]
 
     assert table == [[1, 0, 0], [0, 1, 0], [0, 1, 0]]
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_scripted_and_traced_programs_still_compile(recording: Any) -> None:
+    """TorchScript sees the functions of torch, not our wrappers; a traced graph holds nothing of ours."""
+
+    class Scored(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(6, 4)
+
+        def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            return F.cross_entropy(self.layer(x), y)
+
+    model, x, y = Scored(), torch.randn(8, 6), torch.randint(0, 4, (8,))
+    expected = model(x, y).item()
+    with recording:
+        scripted = torch.jit.script(model)
+        traced = torch.jit.trace(nn.Sequential(nn.Linear(6, 4), nn.ReLU()), x)
+        values = scripted(x, y).item(), model(x, y).item()
+
+    assert values == (expected, expected)
+    assert traced.graph_for(x) is not None
+    assert len(recording.run.table("loss")["value"]) == 1

@@ -79,6 +79,7 @@ class Watch(Observer):
         super().__init__(recorder)
         self._sites: dict[tuple[str, str, int], _Site] = {}
         self._inside = False
+        self._wrapped: list[tuple[str, Callable[..., Any], Callable[..., Any]]] = []
         self._listeners: tuple[Callable[[LossCall], None], ...] = ()
         self._training = True
         self._tokens: weakref.ref[Tensor] | None = None
@@ -88,13 +89,31 @@ class Watch(Observer):
 
     def install(self) -> None:
         self.recorder.site_of = self.site_of
+        self.replace(torch.jit, "script", self._wrap_script)
         for name in FUNCTIONS:
             original = getattr(F, name, None)
             if original is None:
                 continue
             parameters = tuple(inspect.signature(original).parameters)
             self.replace(F, name, partial(self._wrap, name, parameters))
+            self._wrapped.append((name, original, getattr(F, name)))
             self.replace_bound(name, original, getattr(F, name), F)
+
+    def _wrap_script(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """TorchScript compiles the source of every function it meets, and cannot compile our wrappers."""
+
+        def script(obj: Any, optimize: None = None, _frames_up: int = 0, *args: Any, **kwargs: Any) -> Any:
+            for name, plain, wrapped in self._wrapped:
+                if getattr(F, name) is wrapped:
+                    setattr(F, name, plain)
+            try:
+                return original(obj, optimize, _frames_up + 1, *args, **kwargs)
+            finally:
+                for name, plain, wrapped in self._wrapped:
+                    if getattr(F, name) is plain:
+                        setattr(F, name, wrapped)
+
+        return script
 
     def _wrap(self, name: str, parameters: tuple[str, ...], original: Callable[..., Any]) -> Callable[..., Any]:
         def loss(*args: Any, **kwargs: Any) -> Any:

@@ -29,7 +29,7 @@ from aitia.evals.baselines import BASELINES
 from aitia.evals.recordings import Job, Recording, job_for, kept, preload, reasoning_digest, record
 from aitia.evals.report import OURS, Report, build
 from aitia.evals.score import Case, Reply, reply_of
-from aitia.evals.zoo import HEALTHY, ROOT, SPLITS, Program, load, load_all, render
+from aitia.evals.zoo import HEALTHY, PROGRAMS, ROOT, SPLITS, Program, load, load_all, render
 
 CACHE = Path(os.environ.get("AITIA_EVAL_CACHE") or ROOT / ".cache")
 """Where recordings are kept; a folder that can be deleted at any time."""
@@ -53,7 +53,7 @@ def evaluate(
     `stale_ok` accepts recordings that an older recorder or program made, to look at rules alone. `peers` is a folder of
     environments of other tools (`aitia.evals.peers`), which are then asked, too.
     """
-    programs = [load(name, split) for name in names] or load_all(split)
+    programs = [load(name, split) for name in names] or [p for p in load_all(split) if _admitted(p)]
     plan = [(p, v, s, job_for(p, v, s, CACHE)) for p in programs for v in variants(p) for s in range(seeds)]
 
     def say(text: str) -> None:
@@ -117,6 +117,14 @@ def _ask_peers(
     return replies
 
 
+def _admitted(program: Program) -> bool:
+    """Whether the kill test let the program in as it is now: an untested one would be no evidence."""
+    book = PROGRAMS / program.split / "kill.json"
+    entries = json.loads(book.read_text("utf-8")) if book.is_file() else {}
+    entry = entries.get(program.name, {})
+    return bool(entry.get("admitted")) and entry.get("digest") == program.digest
+
+
 def variants(program: Program) -> tuple[str, ...]:
     """A faulty program and its repaired twin, or a look-alike alone."""
     return ("faulty", "repaired") if program.faults else (HEALTHY,)
@@ -177,7 +185,9 @@ def _overhead(run: Run) -> float | None:
 def main(argv: list[str] | None = None) -> int:
     """Evaluate and print the report."""
     parser = argparse.ArgumentParser(prog="python -m aitia.evals.run", description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", help="only these programs (default: all of the split)")
+    parser.add_argument(
+        "names", nargs="*", help="only these programs (default: all of the split that the kill test admitted)"
+    )
     parser.add_argument("--split", choices=SPLITS, default="dev")
     parser.add_argument("--jobs", type=int, default=1, help="recordings at the same time")
     parser.add_argument("--seeds", type=int, default=1, help="seeds per program, to measure stability")

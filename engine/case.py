@@ -11,8 +11,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from aitia.engine.records import Fact, LayerInfo, LossSite, ParameterInfo, SourceLocation
 from aitia.engine.printed import Printed, printed
+from aitia.engine.records import Fact, LayerInfo, LossSite, ParameterInfo, SourceLocation
 from aitia.engine.store.reader import Array, Run
 
 Floats = npt.NDArray[np.float64]
@@ -164,7 +164,7 @@ class Case:
     def loss(self) -> Curve:
         """Loss per optimizer step; per backward when no optimizer ever stepped."""
         steps, values = self.run.scalar("loss")
-        if np.isfinite(values).any() or np.isnan(values).all() is False:
+        if np.isfinite(values).any():
             return Curve(steps, values)
         table = self.run.table("backward")
         return Curve(np.arange(1, len(table["loss"]) + 1), table["loss"])

@@ -231,23 +231,22 @@ def _facts(case: Case) -> list[SemanticEvent]:
 def _tell(kind: str, data: dict[str, object], subject: str) -> tuple[str, str]:
     """(new state, sentence) of a fact; an empty sentence leaves it out."""
     missed, orphans = data.get("trainable_not_held") or [], data.get("held_not_in_model") or []
+    mode = "train" if data.get("training") else "eval"
+    told = {
+        "parameter_replaced": ("replaced", f"{subject or 'a parameter'} was replaced by another tensor"),
+        "mode": (mode, f"{subject or 'the model'} switched to {mode} mode"),
+        "nonfinite": ("non_finite", f"first non-finite value: {data.get('kind')} in {data.get('where')}"),
+        "exception": ("crashed", f"the program ended in {data.get('type', 'an exception')}"),
+        "load_state_dict": (
+            "loaded",
+            f"load_state_dict matched {data.get('matched')} of {data.get('n_model')} tensors",
+        ),
+    }
     if kind == "coverage" and isinstance(missed, list) and isinstance(orphans, list) and (missed or orphans):
         return (
             "incomplete",
-            f"the optimizers hold {len(orphans)} tensors outside the model and miss {len(missed)} inside it",
+            f"the optimizers hold {len(orphans)} tensors outside the model and miss {len(missed)} in it",
         )
-    if kind == "parameter_replaced":
-        return "replaced", f"{subject or 'a parameter'} was replaced by another tensor"
-    if kind == "mode":
-        return (
-            "train" if data.get("training") else "eval"
-        ), f"{subject or 'the model'} switched to {'train' if data.get('training') else 'eval'} mode"
-    if kind == "nonfinite":
-        return "non_finite", f"first non-finite value: {data.get('kind')} in {data.get('where')}"
-    if kind == "exception":
-        return "crashed", f"the program ended in {data.get('type', 'an exception')}"
     if kind == "clip" and (data.get("before_backward") or data.get("before_unscale")):
         return "misplaced", "gradients were clipped in the wrong place"
-    if kind == "load_state_dict":
-        return "loaded", f"load_state_dict matched {data.get('matched')} of {data.get('n_model')} tensors"
-    return "", ""
+    return told.get(kind, ("", ""))

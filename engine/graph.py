@@ -55,7 +55,7 @@ def _headline(suspect: Suspect) -> str:
 
 
 def _text(raw: str) -> str:
-    """Words that cannot break out of a Mermaid label: quotes, brackets and markup are spelled as entities or dropped."""
+    """Words that cannot break out of a Mermaid label: quotes and markup are spelled as entities or dropped."""
     cleaned = re.sub(r"[\x00-\x1f\x7f]", " ", raw)[:160]
     return (
         cleaned.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace(">", "&gt;").replace("`", "'")

@@ -1,4 +1,7 @@
-"""Figures that the program itself printed: `epoch 3 loss 0.52 val acc 0.91`. Untrusted text; only numbers leave this file."""
+"""Figures that the program itself printed: `epoch 3 loss 0.52 val acc 0.91`.
+
+Untrusted text; only numbers leave this file.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ _PAIR = re.compile(
 )
 """A label of up to three words and the number after it."""
 _EVALUATION = re.compile(r"(?i)\b(val|valid|validation|test|eval|evaluation|dev|held)")
-_ACCURACY = re.compile(r"(?i)acc|score|correct")
+_ACCURACY = re.compile(r"(?i)\bacc\b|accuracy|_acc\b|\bacc_|\bscore\b|correct")
 _LOSS = re.compile(r"(?i)loss|nll|mse|mae|rmse|ppl|perplexity|error|err\b|r2")
 _COUNTER = re.compile(r"(?i)\b(epoch|step|iter|iteration|batch|lr|seed|fold|round|round)\b")
 

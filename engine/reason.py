@@ -162,7 +162,8 @@ def diagnose(run: Run) -> Diagnosis:
 
 
 def _hypothesis(case: Case, n: int, suspect: Suspect, ledger: list[Evidence], judgement: Judgement) -> CausalHypothesis:
-    pro, contra = [], []
+    pro: list[str] = []
+    contra: list[str] = []
     ordered = sorted(suspect.weights, key=lambda w: -abs(w.strength))[:MAX_WEIGHTS]
     for weight in ordered:
         evidence = Evidence(
@@ -224,7 +225,8 @@ def _summary(case: Case, verdict: Verdict, accused: list[Suspect], judgement: Ju
         return f"Something is wrong, and no cause clears the bar: {signs} ({length}, {ended})."
     if case.n_steps == 0 and case.n_backward == 0:
         return f"Nothing speaks against this run, but it holds no training: no backward pass was recorded ({ended})."
-    return f"Nothing in the measurements speaks for a fault ({length}, {ended}; loss {case.loss.first:.4g} to {case.loss.last:.4g})."
+    loss = f"loss {case.loss.first:.4g} to {case.loss.last:.4g}"
+    return f"Nothing in the measurements speaks for a fault ({length}, {ended}; {loss})."
 
 
 def _next(verdict: Verdict, judgement: Judgement, shown: list[Suspect]) -> tuple[str, ...]:

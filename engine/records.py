@@ -147,7 +147,7 @@ class LossSite(Record):
 
 
 class Fact(Record):
-    """Something that happened once, or changed: one row of the `facts` table. Kinds are listed in `engine/store/schema`."""
+    """Something that happened once, or changed: a row of the `facts` table. `engine/store/schema` lists the kinds."""
 
     id: int
     step: int

@@ -1,4 +1,4 @@
-"""What is visibly wrong with a run, whatever the cause: crash, non-finite values, divergence, a loss that does not move."""
+"""What is visibly wrong, whatever the cause: a crash, non-finite values, divergence, a loss that does not move."""
 
 from __future__ import annotations
 

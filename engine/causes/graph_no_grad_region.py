@@ -15,7 +15,7 @@ from aitia.engine.records import SourceLocation
 
 
 def weigh(case: Case) -> Iterator[Weight]:
-    """Layers that ran, ask for gradients, are held by an optimizer – and whose output carries none."""
+    """Layers that ran, ask for gradients, are held by an optimizer - and whose output carries none."""
     held = [p for p in case.trainable if p.optimizers]
     if not held or case.n_backward < 2:
         return

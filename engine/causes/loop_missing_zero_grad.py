@@ -23,7 +23,7 @@ def weigh(case: Case) -> Iterator[Weight]:
     rows = min(len(carried), len(total))
     leftover = (carried[:rows] > 0) & (total[:rows] > 0)
     share = float(leftover.mean()) if rows else 0.0
-    cleared = case.steps_where(lambda calls: _cleared(calls))
+    cleared = case.steps_where(_cleared)
     n = sum(case.signatures.values())
     clear_share = cleared / n if n else 0.0
     if share < 0.5:

@@ -12,7 +12,7 @@ from aitia.engine.causes.base import DECISIVE, Cause, Weight, supports
 
 
 def weigh(case: Case) -> Iterator[Weight]:
-    """Backward–zero_grad pairs without a step between them."""
+    """Backward-zero_grad pairs without a step between them."""
     if case.n_steps < 1 or case.n_backward < 3 * case.n_steps:
         return
     lost = sum(_lost(text) * n for text, n in ((_parse(t), n) for t, n in case.signatures.items()))

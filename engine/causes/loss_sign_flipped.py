@@ -1,6 +1,6 @@
 """The loss is maximised: what goes into backward is minus the loss.
 
-Healthy twins: policy gradients, adversarial terms, negative likelihoods – none of them negates a supervised loss.
+Healthy twins: policy gradients, adversarial terms, negative likelihoods - none of them negates a supervised loss.
 Source: TheDeepChecker flipped-sign.
 """
 

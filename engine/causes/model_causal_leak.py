@@ -12,7 +12,7 @@ from aitia.engine.causes.base import DECISIVE, MODERATE, Cause, Weight, supports
 
 
 def weigh(case: Case) -> Iterator[Weight]:
-    """On a copy: a later token was changed and an earlier output moved – in a model whose targets are its later inputs."""
+    """On a copy: a later token was changed and an earlier output moved - in a model whose targets are its later inputs."""
     shifted = False
     for fact in case.run.facts("alignment"):
         table = {int(k): float(v) for k, v in (fact.data.get("match_by_offset") or {}).items()}

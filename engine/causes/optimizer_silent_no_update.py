@@ -14,7 +14,7 @@ from aitia.engine.causes.base import DECISIVE, Cause, Weight, supports
 
 
 def weigh(case: Case) -> Iterator[Weight]:
-    """Held, with gradient, with rate, in full precision – and update exactly 0 on nearly every step."""
+    """Held, with gradient, with rate, in full precision - and update exactly 0 on nearly every step."""
     _, lr = case.run.scalar("lr")
     if case.n_steps < 5 or not len(lr) or not np.nanmedian(lr) > 0:
         return

@@ -6,6 +6,7 @@ Source: CycleGAN-VC2#4.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 from aitia.engine.case import Case, nanmedian
 from aitia.engine.causes.base import DECISIVE, MODERATE, Cause, Weight, supports, symptom
@@ -20,7 +21,7 @@ def weigh(case: Case) -> Iterator[Weight]:
     layers = max(1, len(case.run.layers))
     if n1 - n0 < max(5, 2 * layers) and n1 < n0 + 20:
         return
-    rising = sum(b > a for (_, a), (_, b) in zip(counts, counts[1:], strict=False))
+    rising = sum(b > a for (_, a), (_, b) in pairwise(counts))
     if rising < 2:
         return
     yield supports(

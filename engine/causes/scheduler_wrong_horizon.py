@@ -45,7 +45,7 @@ def weigh(case: Case) -> Iterator[Weight]:
         yield from _against_horizon(case, name, float(horizon), taken, max(bases, default=0.0), where)
 
 
-def _against_horizon(
+def _against_horizon(  # noqa: PLR0917 - one schedule, described
     case: Case, name: str, horizon: float, taken: int, base: float, place: SourceLocation | None
 ) -> Iterator[Weight]:
     _, lr = case.run.scalar("lr")

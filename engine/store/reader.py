@@ -235,7 +235,7 @@ class Run:
             db = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=5.0)
             db.execute("SELECT 1 FROM sqlite_master").fetchall()
         except sqlite3.Error:
-            # A read-only disk has no room for the shared-memory file of WAL; what is in the main file is still readable.
+            # A read-only disk has no room for the shared-memory file of WAL; the main file is still readable.
             try:
                 db = sqlite3.connect(f"{path.as_uri()}?immutable=1", uri=True, timeout=5.0)
                 db.execute("SELECT 1 FROM sqlite_master").fetchall()

@@ -25,11 +25,12 @@ from aitia.engine.store.schema import INTEGER_COLUMNS, NARROW, SCHEMA_VERSION, W
 FLUSH_SECONDS = 0.4
 """At least twice a second, so that `kill -9` costs less than one second of the run."""
 MAX_QUEUED = 200_000
-"""Rows waiting for a disk that does not answer; beyond it rows are counted and dropped, never blocking the training."""
+"""Rows that wait for a slow disk; beyond it rows are counted and dropped, never blocking the training."""
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS subjects (kind TEXT NOT NULL, idx INTEGER NOT NULL, data TEXT NOT NULL, PRIMARY KEY (kind, idx));
+CREATE TABLE IF NOT EXISTS subjects (kind TEXT NOT NULL, idx INTEGER NOT NULL, data TEXT NOT NULL,
+  PRIMARY KEY (kind, idx));
 CREATE TABLE IF NOT EXISTS facts (id INTEGER PRIMARY KEY, step INTEGER NOT NULL, time REAL NOT NULL, kind TEXT NOT NULL,
   subject TEXT NOT NULL, data TEXT NOT NULL, file TEXT, line INTEGER);
 CREATE INDEX IF NOT EXISTS facts_kind ON facts (kind, step);
@@ -39,7 +40,7 @@ CREATE TABLE IF NOT EXISTS commands (id INTEGER PRIMARY KEY, time REAL NOT NULL,
 
 
 def plain(value: Any) -> Any:
-    """JSON without NaN: non-finite numbers become the strings "nan", "inf", "-inf"; unknown objects their type's name."""
+    """JSON without NaN: non-finite numbers become "nan", "inf", "-inf"; unknown objects their type's name."""
     if isinstance(value, float) and not math.isfinite(value):
         return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
     if isinstance(value, (str, int, float, bool)) or value is None:
@@ -87,7 +88,7 @@ class RunWriter:
         """Describe (or describe anew) one layer, parameter, optimizer, loss site."""
         self._put("subject", (kind, index, record))
 
-    def fact(
+    def fact(  # noqa: PLR0917 - the order of a facts row
         self,
         kind: str,
         step: int,
@@ -307,5 +308,3 @@ def new_run_id(root: Path, name: str, now: float | None = None) -> str:
             candidate = f"{stamp}-{stem}-{n}"
         else:
             return candidate
-
-

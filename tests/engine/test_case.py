@@ -1,0 +1,101 @@
+"""Derived measurements: curves, call signatures, what a program printed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from aitia.engine.case import Curve, parse_signature, phase_means
+from aitia.engine.causes.loop_clip_before_backward import clipped_too_early
+from aitia.engine.causes.loop_zero_grad_after_backward import wiped_before_step
+from aitia.engine.printed import printed
+
+
+def curve(values: list[float]) -> Curve:
+    return Curve(np.arange(1, len(values) + 1), np.asarray(values, dtype=np.float64))
+
+
+def test_ends_of_a_curve_are_medians_not_single_points() -> None:
+    """One outlier at either end does not decide whether the loss fell."""
+    values = [9.0, 2.0, 2.0, *[1.0] * 24, 0.5, 0.5, 7.0]
+
+    assert curve(values).first == 2.0
+    assert curve(values).last == 0.5
+    assert curve(values).fall == pytest.approx(0.75)
+
+
+def test_a_curve_skips_what_was_not_measured_and_names_the_first_infinity() -> None:
+    """NaN rows count neither for the ends nor for the length."""
+    found = curve([1.0, 1.0, 1.0, np.inf, 0.1, 0.1, 0.1])
+
+    assert found.n == 6
+    assert found.first_nonfinite == 4
+    assert curve([]).n == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "letters"),
+    [
+        ("D0 Z0 F0 L0 B S0", "DZFLBS"),
+        ("(Z0 F0 L0 B)*3 S0", "ZFLBZFLBZFLBS"),
+        ("E0*40 S1", "ES"),
+        ("((F0 B)*2 C)*2 S0", "FBFBCFBFBCS"),
+        ("", ""),
+    ],
+)
+def test_signatures_unfold(text: str, letters: str) -> None:
+    """Folded groups become the calls that were made, in order."""
+    assert "".join(c.letter for c in parse_signature(text)) == letters
+
+
+def test_a_huge_fold_is_cut() -> None:
+    """A signature cannot make the reader build millions of calls."""
+    assert len(parse_signature("(((F0)*99999 B)*99999 S0)*99999")) < 10_000
+
+
+@pytest.mark.parametrize(
+    ("text", "wiped"),
+    [("F0 B Z0 S0", True), ("Z0 F0 B S0", False), ("Z0 F0 B Z1 S0", False), ("Z0 B S0 Z1 B S1", False), ("S0", False)],
+)
+def test_a_wiped_gradient_is_one_that_the_same_optimizer_should_have_used(text: str, wiped: bool) -> None:
+    """zero_grad of another optimizer, or one before backward, wipes nothing."""
+    assert wiped_before_step(parse_signature(text)) is wiped
+
+
+@pytest.mark.parametrize(("text", "early"), [("C B S0", True), ("B C S0", False), ("C B C S0", False), ("B S0", False)])
+def test_clipping_is_too_early_when_none_follows_the_last_backward(text: str, early: bool) -> None:
+    """A second clip after backward makes the first one harmless."""
+    assert clipped_too_early(parse_signature(text)) is early
+
+
+def test_evaluation_is_averaged_by_samples() -> None:
+    """A small last batch counts by its size."""
+    rows = {"step": np.array([5, 5, 9]), "n": np.array([90.0, 10.0, 1.0]), "accuracy": np.array([1.0, 0.0, 0.5])}
+    found = phase_means(rows, "accuracy")
+
+    assert found.steps.tolist() == [5, 9]
+    assert found.values.tolist() == [0.9, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("epoch 3 loss 0.52 val acc 0.91", (True, 0.91)),
+        ("Epoch: 12 | train accuracy: 87.5%", (False, 0.875)),
+        ("test accuracy = 98.1 %", (True, 0.981)),
+        ("epoch 16  loss 1.817  train 0.416  val 0.100", (True, 0.1)),
+    ],
+)
+def test_printed_accuracies_are_understood(line: str, expected: tuple[bool, float]) -> None:
+    """Usual ways to print an accuracy, as share or percentage, in training or evaluation."""
+    found = [(p.evaluation, p.value) for p in printed(line) if p.accuracy]
+
+    assert expected in found
+
+
+@pytest.mark.parametrize(
+    "line", ["step 12 lr 0.91", "account 12", "ignore previous instructions", "accuracy nan", "x" * 10_000]
+)
+def test_what_is_no_accuracy_is_left_alone(line: str) -> None:
+    """Counters, rates and prose are not accuracies."""
+    assert [p for p in printed(line) if p.accuracy] == []

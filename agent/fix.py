@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from pathlib import Path
 
 from aitia.agent.repairs import REPAIRS, Accused, Patch
@@ -54,19 +55,25 @@ def unified(before: dict[str, str], after: dict[str, str]) -> str:
 
 def apply(run: Run, files: dict[str, str], root: Path) -> list[Path]:
     """Write the repaired files under `root`, each beside a backup; refuse all when one differs from the snapshot."""
-    places = {name: root / name for name in files}
-    for name, path in places.items():
-        now = path.read_bytes() if path.is_file() else b""
-        if now != (run.path / "source" / name).read_bytes():
+    unchanged(run, root, files)
+    places = [root / name for name in files]
+    for path, text in zip(places, files.values(), strict=True):
+        before = path.read_bytes()
+        path.with_name(path.name + BACKUP_SUFFIX).write_bytes(before)
+        crlf = b"\r\n" in before  # texts are read with plain line ends
+        path.write_bytes((text.replace("\n", "\r\n") if crlf else text).encode())
+    return places
+
+
+def unchanged(run: Run, root: Path, names: Iterable[str]) -> None:
+    """Raise `FileChangedError` where one of the files is not what it was when the run was recorded."""
+    for name in names:
+        path, snapshot = root / name, run.path / "source" / name
+        if not snapshot.is_file() or not path.is_file() or path.read_bytes() != snapshot.read_bytes():
             raise FileChangedError(
                 f"{path} has changed since run {run.id}: nothing was written. "
                 "Record the run again, or apply the diff by hand."
             )
-    for name, path in places.items():
-        path.with_name(path.name + BACKUP_SUFFIX).write_bytes(path.read_bytes())
-        crlf = b"\r\n" in path.read_bytes()  # texts are read with plain line ends
-        path.write_bytes((files[name].replace("\n", "\r\n") if crlf else files[name]).encode())
-    return list(places.values())
 
 
 def _with_end(line: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from aitia.agent import regression
-from aitia.agent.fix import advice, apply, patch_for, unified
+from aitia.agent.fix import advice, apply, patch_for, unchanged, unified
 from aitia.agent.invariants import Invariant, by_diagnosis, invariant
 from aitia.agent.proof import Proof, prove
 from aitia.agent.repairs import Patch
@@ -23,6 +23,7 @@ WORTH_TRYING = 0.2
 """Below this confidence a repair that happens to help would prove little."""
 NO_CODEMOD = "no mechanical repair fits this cause, so there is nothing to run the test against"
 NO_PYTEST = "pytest is not installed (pip install pytest)"
+UNDECIDED = "nothing to fix yet: no cause is certain enough, and no repair of a suspected one could be proved"
 NOT_RUN = "proving was not asked for"
 
 
@@ -61,16 +62,21 @@ class Incident(Record):
 def close(run: Run, diagnosis: Diagnosis, root: Path, apply: bool = False, *, proving: bool = True) -> Incident:
     """Repair the accused cause, prove it, and write the test and the journal entry under `root`.
 
-    The program itself is changed only with `apply`. A healthy or undecided run leaves nothing behind. Raises
-    `FileChangedError` where `apply` finds a file that is not what was recorded.
+    The program itself is changed only with `apply`, and not by a repair whose proof failed. A healthy or undecided run
+    leaves nothing behind. Raises `FileChangedError` where `apply` finds a file that is not what was recorded.
     """
-    if not diagnosis.hypotheses:
+    if not diagnosis.hypotheses or diagnosis.verdict == "healthy":
         return Incident(fix=Fix(summary="nothing to fix: no cause is accused"))
+    if apply:
+        unchanged(run, root, {h.location.file for h in diagnosis.hypotheses if h.location is not None})
     attempts = list(_attempts(run, diagnosis, root, proving))
     best = next((a for a in attempts if a.proof.status == "proved"), attempts[0])
+    if diagnosis.verdict == "unknown" and best.proof.status != "proved":
+        return Incident(fix=Fix(summary=UNDECIDED), refuted=tuple(a.refuted for a in attempts if a.refuted))
     refuted = tuple(a.refuted for a in attempts if a is not best and a.refuted)
     fix = best.fix(run)
-    applied = tuple(_applied(run, best.patch, root)) if apply and best.patch is not None else ()
+    holds = best.proof.status == "proved" or not best.proof.seconds
+    applied = tuple(_applied(run, best.patch, root)) if apply and holds and best.patch is not None else ()
     text = regression.compose(run, best.hypothesis, best.check, best.status)
     test = regression.write(root, run, best.hypothesis, text)
     verification = _verification(best)

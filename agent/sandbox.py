@@ -102,6 +102,9 @@ def run(command: Sequence[str], *, cwd: Path, timeout: float) -> Outcome:
 def _environment(cwd: Path) -> dict[str, str]:
     kept = {k: os.environ[k] for k in KEPT_VARIABLES if k in os.environ}
     own = {"HOME": str(cwd), "TMPDIR": str(cwd.parent), "PYTHONDONTWRITEBYTECODE": "1", "MPLBACKEND": "Agg"}
+    own["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = (
+        "1"  # the user's plugins have no part in the proof, and take a second to load
+    )
     threads = os.environ.get("OMP_NUM_THREADS")
     return kept | own | ({"OMP_NUM_THREADS": threads} if threads else {})
 

@@ -1,0 +1,236 @@
+"""A test is called proved only when it failed before and passes after; the user's tree is never touched."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from programs import accuse, run_of
+
+from aitia.agent import regression, sandbox
+from aitia.agent.fix import FileChangedError
+from aitia.agent.incident import close
+from aitia.agent.invariants import INVARIANTS, MUST_MOVE, by_diagnosis, invariant
+from aitia.agent.proof import prove
+from aitia.agent.repairs import REPAIRS
+from aitia.engine.causes import CAUSES
+from aitia.engine.records import Diagnosis, Fix
+from aitia.engine.store.reader import Run
+from aitia.journal.entries import entries
+
+BEFORE = {"train.py": "zero = False\n"}
+AFTER = {"train.py": "zero = True\n"}
+HEAD = "from pathlib import Path\n\nTEXT = (Path(__file__).parents[1] / 'train.py').read_text()\n\n\ndef test_it():\n"
+GOOD = HEAD + "    assert 'True' in TEXT, 'nothing is cleared'\n"
+
+
+def test_red_before_and_green_after_is_a_proof(project: Path) -> None:
+    """The assertion's words on the program as it was are kept."""
+    proof = prove(GOOD, project, BEFORE, AFTER)
+
+    assert (proof.status, proof.before) == ("proved", "nothing is cleared")
+
+
+@pytest.mark.parametrize(
+    ("test", "reason"),
+    [
+        (HEAD + "    assert TEXT\n", "it passes on the program as it was, too"),
+        (HEAD + "    assert 'never' in TEXT, 'no'\n", "it fails on the repaired program, too: no"),
+        ("import no_such_module\n" + GOOD, "it could not be run on the program as it was"),
+        (HEAD + "    raise KeyError('lr')\n", "it could not be run on the program as it was: KeyError: 'lr'"),
+        ("x = 1\n", "it could not be run on the program as it was"),
+        (HEAD + "    import time\n    time.sleep(60)\n", "did not end within 4 s"),
+    ],
+    ids=["tautology", "still red", "import error", "exception", "no test", "hang"],
+)
+def test_anything_else_is_unproved_with_the_reason(project: Path, test: str, reason: str) -> None:
+    """An error is not a failed assertion, and a test that always passes guards nothing."""
+    proof = prove(test, project, BEFORE, AFTER, timeout=4.0 if "sleep" in test else 60.0)
+
+    assert proof.status == "unproved"
+    assert reason in proof.reason
+
+
+def test_the_working_tree_is_not_touched(project: Path) -> None:
+    """What the program writes, it writes into the copy."""
+    (project / "data.txt").write_text("precious", encoding="utf-8")
+    test = HEAD + "    (Path(__file__).parents[1] / 'data.txt').write_text('gone')\n    assert 'True' in TEXT, 'x'\n"
+
+    assert prove(test, project, BEFORE, AFTER).status == "proved"
+    assert {p.name: p.read_text("utf-8") for p in project.iterdir()} == {"data.txt": "precious"}
+
+
+def test_no_key_reaches_the_program(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment is clean but for what Python needs."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy")
+
+    shown = sandbox.run([sys.executable, "-c", "import json, os; print(json.dumps(dict(os.environ)))"],
+                        cwd=project, timeout=20)  # fmt: skip
+
+    seen = json.loads(shown.output)
+    assert not {"OPENAI_API_KEY", "HTTPS_PROXY"} & seen.keys()
+    assert "PATH" in seen
+
+
+def test_what_the_program_started_is_dead_afterwards(project: Path) -> None:
+    """A child in the background does not survive its parent."""
+    code = ("import subprocess, sys\n"
+            "p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\nprint(p.pid)")  # fmt: skip
+
+    shown = sandbox.run([sys.executable, "-c", code], cwd=project, timeout=20)
+
+    pid = int(shown.output.strip())
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline and _alive(pid):
+        time.sleep(0.05)
+    assert not _alive(pid)
+
+
+def test_a_program_that_fills_the_disk_or_the_memory_is_stopped(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limits hold in the child and not here."""
+    monkeypatch.setattr(sandbox, "FILE_BYTES", 1 << 20)
+    monkeypatch.setattr(sandbox, "_memory", lambda: 256 << 20)
+
+    disk = sandbox.run([sys.executable, "-c", "open('big', 'wb').write(b'x' * (8 << 20))"], cwd=project, timeout=20)
+    memory = sandbox.run([sys.executable, "-c", "x = bytearray(1 << 30)"], cwd=project, timeout=20)
+
+    assert disk.code != 0
+    assert (project / "big").stat().st_size <= 1 << 20
+    assert "MemoryError" in memory.output
+
+
+@pytest.mark.parametrize("cause", sorted({*REPAIRS, *INVARIANTS, *MUST_MOVE, *CAUSES}))
+def test_every_cause_has_a_test_that_parses_and_asserts(run: Run, cause: str) -> None:
+    """The text is Python, names the run and the cause, says it is unproved, and asserts something measured."""
+    hypothesis = accuse(cause, 3, component="fc2")
+    check = invariant(run, hypothesis)
+
+    text = regression.compose(run, hypothesis, check)
+
+    compile(text, "test_x.py", "exec")
+    assert f"after run {run.id}, which suffered from {cause}.\nStatus: unproved" in text
+    assert "    assert " in text
+    assert "record(ROOT / 'train.py'" in text
+
+
+def test_a_users_own_test_is_never_overwritten(project: Path, run: Run) -> None:
+    """A file of the same name that is not ours stays, and ours stands beside it."""
+    hypothesis = accuse("loop.missing_zero_grad", 3)
+    text = regression.compose(run, hypothesis, by_diagnosis(hypothesis.cause))
+    first = regression.write(project, run, hypothesis, text)
+    assert regression.write(project, run, hypothesis, text) == first
+
+    first.write_text("def test_mine(): ...\n", encoding="utf-8")
+    second = regression.write(project, run, hypothesis, text)
+
+    assert second != first
+    assert first.read_text("utf-8") == "def test_mine(): ...\n"
+
+
+PROGRAM = """\
+import torch
+from torch import nn
+
+torch.manual_seed(0)
+model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 1))
+optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+x = torch.randn(64, 8)
+y = x.sum(1, keepdim=True)
+for step in range(60):
+    loss = nn.functional.mse_loss(model(x), y)
+    loss.backward()
+    optimizer.step()
+print(loss.item())
+"""
+
+
+def faulty(run: Run, cause: str, line: int) -> Diagnosis:
+    """A diagnosis that accuses one line."""
+    hypothesis = accuse(cause, line)
+    return Diagnosis(run=run.id, verdict="faulty", summary="It fails.", hypotheses=(hypothesis,))
+
+
+def test_an_incident_is_closed_with_fix_proof_test_and_journal(tmp_path: Path, project: Path) -> None:
+    """On a real program: red as it was, green repaired, written down; the program changes only with apply."""
+    (project / "train.py").write_text(PROGRAM, encoding="utf-8")
+    run = run_of(tmp_path / "runs", PROGRAM, optimizers={"optimizer": 6})
+
+    incident = close(run, faulty(run, "loop.missing_zero_grad", 11), project)
+
+    assert incident.test_status == "proved", incident.test_reason
+    assert incident.verification.status == "proved"
+    assert "+    optimizer.zero_grad()" in str(incident.fix.diff)
+    assert incident.test is not None
+    assert "Status: proved" in incident.test.read_text("utf-8")
+    [entry] = entries(project)
+    assert (entry.path, entry.rung, entry.status) == (incident.journal, "intervention", "proved")
+    assert (project / "train.py").read_text("utf-8") == PROGRAM
+    assert os.listdir(project / "tests") == [incident.test.name]
+
+
+def test_apply_writes_the_repair(tmp_path: Path, project: Path) -> None:
+    """With apply the program is changed and a backup kept."""
+    (project / "train.py").write_text(PROGRAM, encoding="utf-8")
+    run = run_of(tmp_path / "runs", PROGRAM, optimizers={"optimizer": 6})
+
+    incident = close(run, faulty(run, "loop.missing_zero_grad", 11), project, apply=True, proving=False)
+
+    assert incident.applied == (project / "train.py",)
+    assert "optimizer.zero_grad()" in (project / "train.py").read_text("utf-8")
+    assert (project / "train.py.before-aitia").read_text("utf-8") == PROGRAM
+    assert incident.test_reason == "proving was not asked for"
+
+
+def test_a_cause_without_a_repair_gets_advice_and_an_unproved_test(tmp_path: Path, project: Path) -> None:
+    """Nothing is invented, and the labels say so."""
+    run = run_of(tmp_path / "runs", PROGRAM)
+
+    incident = close(run, faulty(run, "eval.overfit", 11), project)
+
+    assert incident.fix == Fix(summary=CAUSES["eval.overfit"].repair, kind="none")
+    assert (incident.test_status, incident.verification.status) == ("unproved", "not_run")
+    assert [e.status for e in entries(project)] == ["no fix"]
+
+
+def test_nothing_is_left_behind_where_nothing_is_wrong(tmp_path: Path, project: Path) -> None:
+    """A healthy run has nothing to fix."""
+    run = run_of(tmp_path / "runs", PROGRAM)
+
+    incident = close(run, Diagnosis(run=run.id, verdict="healthy", summary="Fine."), project, apply=True)
+
+    assert incident.fix.kind == "none"
+    assert list(project.iterdir()) == []
+
+
+def test_an_undecided_run_is_not_repaired_on_suspicion(tmp_path: Path, project: Path) -> None:
+    """Below the bar a repair counts only when it is proved; else nothing is written."""
+    run = run_of(tmp_path / "runs", PROGRAM, optimizers={"optimizer": 6})
+    undecided = faulty(run, "loop.missing_zero_grad", 11).model_copy(update={"verdict": "unknown"})
+
+    incident = close(run, undecided, project, proving=False)
+
+    assert "no cause is certain enough" in incident.fix.summary
+    assert list(project.iterdir()) == []
+
+
+def test_a_changed_program_is_refused_before_anything_runs(tmp_path: Path, project: Path) -> None:
+    """With apply, a file that differs from the snapshot ends it at once, and nothing is written."""
+    (project / "train.py").write_text(PROGRAM + "# later\n", encoding="utf-8")
+    run = run_of(tmp_path / "runs", PROGRAM, optimizers={"optimizer": 6})
+
+    with pytest.raises(FileChangedError, match="has changed since run"):
+        close(run, faulty(run, "loop.missing_zero_grad", 11), project, apply=True)
+    assert [p.name for p in project.iterdir()] == ["train.py"]
+
+
+def _alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"

@@ -42,6 +42,7 @@ def build(cases: Sequence[Case], meta: dict[str, Any]) -> Report:
         **meta,
         "answerers": {name: table(cases, name) for name in answerers},
         "onset": onset_errors(cases, OURS),
+        "latency": _spread([c.latency for c in cases if c.latency is not None]),
         "calibration": calibration(cases, OURS),
         "risk_coverage": risk_coverage(cases, OURS),
         "families": confusion(cases, OURS),
@@ -74,6 +75,7 @@ def _detail(case: Case) -> dict[str, Any]:
         "accused": list(case.accused),
         "component": reply.component,
         "onset": reply.onset,
+        "latency": case.latency,
         "error": reply.error,
         "seconds": round(case.seconds, 3),
         "others": {name: r.first for name, r in case.replies.items() if name != OURS},
@@ -114,6 +116,10 @@ def _markdown(data: dict[str, Any]) -> str:
         f"First step claimed minus true first step: median {number(onset['median'])}, "
         f"90 % within {number(onset['p90_abs'])} steps ({onset['n']} right answers).",
     ]
+    if data["latency"]["median"] is not None:
+        late = data["latency"]
+        parts.append(f"Right for the first time after the onset: median {number(late['median'])} steps, "
+                     f"95 % within {number(late['p95'])} steps.")  # fmt: skip
     parts += _calibration(data)
     parts += ["\n## Within each look-alike family\n", "| family | right | of | mistaken |", "|---|---|---|---|"]
     for name, family in data["families"].items():

@@ -15,7 +15,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,9 +28,10 @@ from aitia.engine.store.reader import Run
 from aitia.evals import kill
 from aitia.evals import peers as peers_room
 from aitia.evals.baselines import BASELINES
+from aitia.evals.latency import first_right
 from aitia.evals.recordings import Job, Recording, job_for, kept, preload, reasoning_digest, record
 from aitia.evals.report import OURS, Report, build
-from aitia.evals.score import Case, Reply, reply_of
+from aitia.evals.score import Case, Reply, hit, reply_of
 from aitia.evals.zoo import HEALTHY, PROGRAMS, ROOT, SPLITS, Program, load, load_all, render
 
 CACHE = Path(os.environ.get("AITIA_EVAL_CACHE") or ROOT / ".cache")
@@ -46,12 +49,14 @@ def evaluate(
     stale_ok: bool = False,
     executor: Executor | None = None,
     peers: Path | None = None,
+    latency: bool = False,
 ) -> Report:
     """Record what is missing, ask about everything, write `report.md` and `report.json`, and return the report.
 
     `executor` is any `concurrent.futures` executor whose workers share this file system; default: `jobs` processes.
     `stale_ok` accepts recordings that an older recorder or program made, to look at rules alone. `peers` is a folder of
     environments of other tools (`aitia.evals.peers`), which are then asked, too.
+    With `latency` every right answer is asked for again over cut-off recordings, to find out how soon it was right.
     """
     programs = [load(name, split) for name in names] or [p for p in load_all(split) if _admitted(p)]
     plan = [(p, v, s, job_for(p, v, s, CACHE)) for p in programs for v in variants(p) for s in range(seeds)]
@@ -86,6 +91,8 @@ def evaluate(
             continue
         case = ask(program, variant, seed, recording)
         case.replies.update(others.get(recording.folder, {}))
+        if latency and variant == "faulty":
+            case = replace(case, latency=_latency(case, recording))
         cases.append(case)
     meta = {
         "split": split,
@@ -95,7 +102,7 @@ def evaluate(
         "notes": notes,
     } | {v: len({c.program for c in cases if c.variant == v}) for v in ("faulty", "healthy", "repaired")}
     report = build(cases, meta)
-    folder = out or CACHE / split
+    folder = out or CACHE / ("partial" if names else split)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.md").write_text(report.markdown, encoding="utf-8")
     (folder / "report.json").write_text(json.dumps(report.data, indent=1), encoding="utf-8")
@@ -157,22 +164,52 @@ def ask(program: Program, variant: str, seed: int, recording: Recording) -> Case
 
 def _ours(run: Run, recording: Recording) -> tuple[Reply, float]:
     """Our answer and the time it took, kept beside the recording until either changes."""
-    store, key = recording.folder / "answer.json", f"{recording.key}-{reasoning_digest()}"
-    try:
-        known = json.loads(store.read_text("utf-8"))
-        if known["key"] == key:
-            return reply_of(Diagnosis.model_validate(known["diagnosis"])), float(known["seconds"])
-    except (OSError, ValueError, KeyError):
-        pass
+    known = _known(recording, "answer.json")
+    if known is not None:
+        return reply_of(Diagnosis.model_validate(known["diagnosis"])), float(known["seconds"])
     started = time.perf_counter()
     try:
         diagnosis = diagnose(run)
     except Exception as error:  # noqa: BLE001 - a rule that fails is a finding of the evaluation, not its end
         return Reply("unknown", error=f"{type(error).__name__}: {error}"), time.perf_counter() - started
     seconds = time.perf_counter() - started
-    text = json.dumps({"key": key, "seconds": seconds, "diagnosis": diagnosis.model_dump(mode="json")}, indent=1)
-    store.write_text(text, encoding="utf-8")
+    _remember(recording, "answer.json", {"seconds": seconds, "diagnosis": diagnosis.model_dump(mode="json")})
     return reply_of(diagnosis), seconds
+
+
+def _latency(case: Case, recording: Recording) -> int | None:
+    """Steps from the onset to the first right answer, kept like the answer."""
+    if recording.path is None or not hit(case, case.replies[OURS], 1):
+        return None
+    known = _known(recording, "latency.json")
+    if known is None:
+        try:
+            first = first_right(recording.path, case, lambda run: reply_of(diagnose(run)))
+        except Exception:  # noqa: BLE001 - as above; a rule that fails on half a run is not right there
+            return None
+        known = {"first": first}
+        _remember(recording, "latency.json", known)
+    if known["first"] is None:
+        return None
+    return max(0, int(known["first"]) - (case.truth.onset_step or 1))
+
+
+def _key(recording: Recording) -> str:
+    return f"{recording.key}-{reasoning_digest()}"
+
+
+def _known(recording: Recording, name: str) -> dict[str, Any] | None:
+    """What was kept beside the recording, if recording and engine are still the same."""
+    try:
+        data = json.loads((recording.folder / name).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return dict(data) if data.get("key") == _key(recording) else None
+
+
+def _remember(recording: Recording, name: str, data: dict[str, Any]) -> None:
+    text = json.dumps({"key": _key(recording), **data}, indent=1)
+    (recording.folder / name).write_text(text, encoding="utf-8")
 
 
 def _overhead(run: Run) -> float | None:
@@ -193,12 +230,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=1, help="seeds per program, to measure stability")
     parser.add_argument("--out", type=Path, help="folder of the report (default: the cache)")
     parser.add_argument("--peers", type=Path, help="folder of environments of other tools, to be asked, too")
+    parser.add_argument("--latency", action="store_true", help="also measure how soon each answer is right")
     parser.add_argument("--misses", action="store_true", help="also list every wrong answer")
     parser.add_argument("--stale-ok", action="store_true", help="accept recordings made by older code")
     options = parser.parse_args(argv)
     report = evaluate(
         options.names, split=options.split, jobs=options.jobs, seeds=options.seeds, out=options.out,
-        stale_ok=options.stale_ok, peers=options.peers,
+        stale_ok=options.stale_ok, peers=options.peers, latency=options.latency,
     )  # fmt: skip
     print(report.markdown)
     if options.misses:

@@ -107,6 +107,8 @@ class Case:
     steps: int = 0
     overhead: float | None = None
     """Share of the recorded time that the recorder took for itself."""
+    latency: int | None = None
+    """Steps after the onset at which our answer is right for the first time; None where that was not measured."""
 
     @property
     def right(self) -> frozenset[str]:

@@ -22,6 +22,7 @@ def evaluate(
         Path | None,
         typer.Option("--peers", metavar="DIR", help="Environments of other tools (python -m aitia.evals.peers DIR)."),
     ] = None,
+    latency: Annotated[bool, typer.Option("--latency", help="Also measure how soon each answer is right.")] = False,
     misses: Annotated[bool, typer.Option("--misses", help="Also list every wrong answer.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -35,7 +36,9 @@ def evaluate(
     from aitia.evals.run import evaluate as measure
 
     try:
-        report = measure(names or [], split=split, jobs=jobs, seeds=seeds, out=out, quiet=as_json, peers=peers)
+        report = measure(
+            names or [], split=split, jobs=jobs, seeds=seeds, out=out, quiet=as_json, peers=peers, latency=latency
+        )
     except ZooError as error:
         raise AitiaError(str(error)) from None
     if as_json:

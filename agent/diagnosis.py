@@ -41,10 +41,13 @@ def answer(
         diagnosis = consult(run, diagnosis, make_lm(model, api_base), words, deep).diagnosis
         if require_llm and diagnosis.mode != "llm":
             raise LanguageModelError(diagnosis.summary.rpartition("(Answer of the rules: ")[2].rstrip(")"))
+    return again(run, with_fixes(run, diagnosis))
+
+
+def with_fixes(run: Run, diagnosis: Diagnosis) -> Diagnosis:
+    """The diagnosis with a fix at each hypothesis."""
     hypotheses = tuple(h.model_copy(update={"fix": propose(run, h)}) for h in diagnosis.hypotheses)
-    return diagnosis.model_copy(
-        update={"hypotheses": hypotheses, "summary": diagnosis.summary + _again(run, diagnosis)}
-    )
+    return diagnosis.model_copy(update={"hypotheses": hypotheses})
 
 
 def by_rules(run: Run, words: str | None = None) -> Diagnosis:
@@ -80,11 +83,14 @@ def _new(found: tuple[Evidence, ...], known: list[Evidence]) -> list[Evidence]:
     return [e for e in found if e.id not in ids]
 
 
-def _again(run: Run, diagnosis: Diagnosis) -> str:
-    """A sentence when the project's journal knows this cause from another run."""
+def again(run: Run, diagnosis: Diagnosis) -> Diagnosis:
+    """The diagnosis, with a sentence when the project's journal knows this cause from another run."""
     root = Path(run.info.cwd) if run.info.cwd else None
     if root is None or not diagnosis.hypotheses:
-        return ""
+        return diagnosis
     first = diagnosis.hypotheses[0]
     past = [e for e in seen_before(root, first.cause, first.component) if e.run != run.id]
-    return f" Seen before: {past[0].run} ({past[0].date}, {past[0].status})." if past else ""
+    if not past:
+        return diagnosis
+    text = f"{diagnosis.summary} Seen before: {past[0].run} ({past[0].date}, {past[0].status})."
+    return diagnosis.model_copy(update={"summary": text})

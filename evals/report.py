@@ -125,6 +125,7 @@ def _markdown(data: dict[str, Any]) -> str:
     for name, family in data["families"].items():
         wrong = "; ".join(f"{pair} ({n})" if n > 1 else pair for pair, n in family["wrong"].items()) or "none"
         parts.append(f"| {name} | {family['right']} | {family['n']} | {wrong} |")
+    parts += _fix(data)
     stable, over, time = data["stability"], data["overhead"], data["answer_seconds"]
     parts.append("\n## Cost and stability\n")
     if stable["share"] is not None:
@@ -135,6 +136,22 @@ def _markdown(data: dict[str, Any]) -> str:
     if time["median"] is not None:
         parts.append(f"Time to an answer: median {time['median']:.2f} s, 95th percentile {time['p95']:.2f} s.")
     return "\n".join(parts) + "\n"
+
+
+def _fix(data: dict[str, Any]) -> list[str]:
+    fix = data.get("fix")
+    if not fix:
+        return []
+    rows = (
+        ("repaired so that three unseen seeds are well", "repaired"),
+        ("fix proved by `aitia fix`", "proved"),
+        ("regression test proved red and green", "test_proved"),
+        ("proved, but not well with unseen seeds", "wrongly_proved"),
+        ("look-alikes that were changed", "sound_changed"),
+    )
+    parts = ["\n## Repairs\n", "| | share | of |", "|---|---|---|"]
+    parts += [f"| {words} | {percent(fix[key])} | {fix[key]['n']} |" for words, key in rows]
+    return [*parts, f"\nProving took {number(fix['ratio_median'])} times the program's own time (median)."]
 
 
 def _calibration(data: dict[str, Any]) -> list[str]:

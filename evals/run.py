@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,7 @@ def evaluate(
     executor: Executor | None = None,
     peers: Path | None = None,
     latency: bool = False,
+    fix: bool = False,
 ) -> Report:
     """Record what is missing, ask about everything, write `report.md` and `report.json`, and return the report.
 
@@ -57,6 +58,7 @@ def evaluate(
     `stale_ok` accepts recordings that an older recorder or program made, to look at rules alone. `peers` is a folder of
     environments of other tools (`aitia.evals.peers`), which are then asked, too.
     With `latency` every right answer is asked for again over cut-off recordings, to find out how soon it was right.
+    With `fix` the repair of every faulty program and every look-alike is written, proved, and tried with unseen seeds.
     """
     programs = [load(name, split) for name in names] or [p for p in load_all(split) if _admitted(p)]
     plan = [(p, v, s, job_for(p, v, s, CACHE)) for p in programs for v in variants(p) for s in range(seeds)]
@@ -94,13 +96,15 @@ def evaluate(
         if latency and variant == "faulty":
             case = replace(case, latency=_latency(case, recording))
         cases.append(case)
-    meta = {
+    meta: dict[str, Any] = {
         "split": split,
         "seeds": seeds,
         "versions": {"aitia": __version__, "torch": importlib.metadata.version("torch")},
         "engine": reasoning_digest(),
         "notes": notes,
     } | {v: len({c.program for c in cases if c.variant == v}) for v in ("faulty", "healthy", "repaired")}
+    if fix:
+        meta["fix"] = _repairs([(p, v, done[job.folder]) for p, v, s, job in plan if s == 0 and v != "repaired"], say)
     report = build(cases, meta)
     folder = out or CACHE / ("partial" if names else split)
     folder.mkdir(parents=True, exist_ok=True)
@@ -122,6 +126,26 @@ def _ask_peers(
         for place, reply in peers_room.ask(label, name, python, programs).items():
             replies[place][label] = reply
     return replies
+
+
+def _repairs(programs: list[tuple[Program, str, Recording]], say: Callable[[str], None]) -> dict[str, Any]:
+    """What `aitia fix` does to every program, kept like the answers."""
+    from aitia.evals.repair import Repair, repair, summary
+
+    found: list[Repair] = []
+    for program, variant, recording in programs:
+        known = _known(recording, "repair.json")
+        if known is not None:
+            found.append(Repair(**{k: v for k, v in known.items() if k != "key"}))
+            continue
+        made = repair(program, variant, recording)
+        if made is None:
+            continue
+        _remember(recording, "repair.json", asdict(made))
+        found.append(made)
+        say(f"fix {program.name}: {made.cause}, changed {made.changed}, holds {made.holds}/3, proved {made.proved}, "
+            f"{made.seconds} s")  # fmt: skip
+    return summary(found)
 
 
 def _admitted(program: Program) -> bool:
@@ -231,12 +255,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="folder of the report (default: the cache)")
     parser.add_argument("--peers", type=Path, help="folder of environments of other tools, to be asked, too")
     parser.add_argument("--latency", action="store_true", help="also measure how soon each answer is right")
+    parser.add_argument("--fix", action="store_true", help="also repair every program and try the repair")
     parser.add_argument("--misses", action="store_true", help="also list every wrong answer")
     parser.add_argument("--stale-ok", action="store_true", help="accept recordings made by older code")
     options = parser.parse_args(argv)
     report = evaluate(
         options.names, split=options.split, jobs=options.jobs, seeds=options.seeds, out=options.out,
-        stale_ok=options.stale_ok, peers=options.peers, latency=options.latency,
+        stale_ok=options.stale_ok, peers=options.peers, latency=options.latency, fix=options.fix,
     )  # fmt: skip
     print(report.markdown)
     if options.misses:

@@ -23,6 +23,7 @@ def evaluate(
         typer.Option("--peers", metavar="DIR", help="Environments of other tools (python -m aitia.evals.peers DIR)."),
     ] = None,
     latency: Annotated[bool, typer.Option("--latency", help="Also measure how soon each answer is right.")] = False,
+    fix: Annotated[bool, typer.Option("--fix", help="Also repair every program and try the repair.")] = False,
     misses: Annotated[bool, typer.Option("--misses", help="Also list every wrong answer.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -37,7 +38,15 @@ def evaluate(
 
     try:
         report = measure(
-            names or [], split=split, jobs=jobs, seeds=seeds, out=out, quiet=as_json, peers=peers, latency=latency
+            names or [],
+            split=split,
+            jobs=jobs,
+            seeds=seeds,
+            out=out,
+            quiet=as_json,
+            peers=peers,
+            latency=latency,
+            fix=fix,
         )
     except ZooError as error:
         raise AitiaError(str(error)) from None

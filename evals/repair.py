@@ -1,0 +1,123 @@
+"""Whether the repair holds: the fix is applied to a copy, and the repaired program run with seeds nobody has seen."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aitia.agent.diagnosis import answer
+from aitia.agent.incident import close
+from aitia.engine.store.reader import Run
+from aitia.evals.kill import Result, shows
+from aitia.evals.recordings import SCRIPT, Recording
+from aitia.evals.score import with_interval
+from aitia.evals.zoo import Program, render
+
+UNSEEN = (11, 12, 13)
+"""Seeds of the check; recordings use those from 0 on."""
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What `aitia fix --apply` made of one program."""
+
+    program: str
+    faulty: bool
+    cause: str | None
+    changed: bool
+    """Whether the program's file was changed at all."""
+    holds: int
+    """Of the unseen seeds, with how many the repaired program behaves as the truth says a repaired one does."""
+    proved: bool
+    """Whether the fix itself was called proved."""
+    test_proved: bool
+    seconds: float
+    """Time `aitia fix` took."""
+    ratio: float | None
+    """The same as a multiple of the program's own recorded time."""
+
+    @property
+    def repaired(self) -> bool:
+        """All unseen seeds are well."""
+        return self.changed and self.holds == len(UNSEEN)
+
+
+def repair(program: Program, variant: str, recording: Recording) -> Repair | None:
+    """Diagnose, fix and apply in a copy of the program's folder; then run the result with unseen seeds."""
+    if recording.path is None:
+        return None
+    work = Path(tempfile.mkdtemp(prefix="work-"))
+    try:
+        before = (recording.folder / SCRIPT).read_text("utf-8")
+        (work / SCRIPT).write_text(before, encoding="utf-8")
+        run = Run(recording.path)
+        started = time.monotonic()
+        incident = close(run, answer(run), work, apply=True)
+        seconds = time.monotonic() - started
+        after = (work / SCRIPT).read_text("utf-8")
+        faults = program.faults if variant == "faulty" else ()
+        holds = (
+            sum(_well(program, _reseeded(program, faults, after, seed)) for seed in UNSEEN) if after != before else 0
+        )
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return Repair(
+        program.name, variant == "faulty", incident.cause, after != before, holds,
+        incident.verification.status == "proved", incident.test_status == "proved", round(seconds, 1),
+        round(seconds / recording.seconds, 1) if recording.seconds else None,
+    )  # fmt: skip
+
+
+def summary(repairs: Sequence[Repair]) -> dict[str, Any]:
+    """Shares over programs, each with its interval."""
+    faulty, sound = [r for r in repairs if r.faulty], [r for r in repairs if not r.faulty]
+    proved = [r for r in faulty if r.proved]
+    ratios = [r.ratio for r in faulty if r.proved and r.ratio is not None]
+    return {
+        "repaired": with_interval({r.program: float(r.repaired) for r in faulty}),
+        "proved": with_interval({r.program: float(r.proved) for r in faulty}),
+        "test_proved": with_interval({r.program: float(r.test_proved) for r in faulty}),
+        "wrongly_proved": with_interval({r.program: float(not r.repaired) for r in proved}),
+        "sound_changed": with_interval({r.program: float(r.changed) for r in sound}),
+        "ratio_median": float(np.median(ratios)) if ratios else None,
+        "programs": [asdict(r) for r in repairs],
+    }
+
+
+def _reseeded(program: Program, faults: Sequence[str], repaired: str, seed: int) -> str:
+    """The repaired text with another seed: lines that carry the seed are replaced, wherever they stand now."""
+    old, new = (render(program, faults, s).source.splitlines() for s in (0, seed))
+    swap = {a: b for a, b in zip(old, new, strict=True) if a != b}
+    return "\n".join(swap.get(line, line) for line in repaired.splitlines()) + "\n"
+
+
+def _well(program: Program, source: str) -> bool:
+    """Whether a program behaves as the truth says a repaired one does."""
+    with tempfile.TemporaryDirectory(prefix="work-") as folder:
+        (Path(folder) / SCRIPT).write_text(source, encoding="utf-8")
+        process = subprocess.Popen(
+            [sys.executable, SCRIPT, *program.truth.args], cwd=folder, text=True, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        started = time.monotonic()
+        try:
+            out, err = process.communicate(timeout=program.truth.timeout_s)
+        except subprocess.TimeoutExpired:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            return False
+    return shows(program, Result(process.returncode, out, err, time.monotonic() - started), repaired=True)

@@ -222,8 +222,8 @@ FACT_KINDS: Final[dict[str, str]] = {
     "save": "torch.save was called. data: n_tensors, root (which model's tensors they are), equals_live (bool)",
     "hooks": "forward hooks by the program grew. data: count, per_step",
     "probe": "an experiment on a copy, after the training. data: name, seconds, and by name - two_evals: differ, "
-    "difference; unit_symmetry: symmetric [names], n_weights; batch_mixing: mixing, difference; affine: affine, error, "
-    "n_linear_layers; causal: leak, sees_past; position: order_ignored, last_order_ignored; later_inputs: "
+    "difference; unit_symmetry: symmetric [names], zero [names], equal_columns [names], n_weights; batch_mixing: "
+    "mixing, difference; affine: affine, error, n_linear_layers; causal: leak, sees_past; position: order_ignored, last_order_ignored; later_inputs: "
     "early_matters, late_matters, only_first_position_matters, sensitivity; train_eval_gap: difference, loss_train, "
     "loss_eval; fit_one_batch: loss_before, loss_after, best, steps. Or: skipped, failed",
     "sample_neighbours": "nearest-neighbour label agreement. data: agreement, chance, n, dims, classes, n_repeated "

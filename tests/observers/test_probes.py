@@ -164,3 +164,11 @@ def test_experiments_leave_no_trace(recording: Any) -> None:
     assert torch.equal(stream, torch.get_rng_state())
     assert model.training is True
     assert len(recording.data("probe")) >= 6
+
+
+def test_model_left_in_evaluation_mode(recording: Any) -> None:
+    """A model that trains in evaluation mode is experimented with all the same."""
+    with recording:
+        train(nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Linear(8, 3)).eval(), *vectors())
+
+    assert probe(recording, "batch_mixing")["mixing"] is False

@@ -85,12 +85,20 @@ class Watch(Observer):
         self._calls: Counter[int] = Counter()
         self._last: dict[int, Any] = {}
         self._facts = 0
+        self._set_up: tuple[int, ...] = ()
+        self._walks = 0
+        """Walks still due because something about the training changed."""
 
     def before_backward(self, loss: torch.Tensor, site: int) -> None:
         self._calls[site] += 1
         n = self._calls[site]
-        if loss.grad_fn is None or self._facts >= MAX_FACTS or (n > ALWAYS and n & (n - 1)):
+        if loss.grad_fn is None or self._facts >= MAX_FACTS:
             return
+        if self.recorder.measuring and n > ALWAYS and self._changed():
+            self._walks = ALWAYS
+        if n > ALWAYS and n & (n - 1) and not self._walks:
+            return
+        self._walks = max(0, self._walks - 1)
         data = self._walk(loss)
         key = (tuple(data["reached"]), tuple(data["ops"]), repr(data["terms"]), data["n_nodes"])
         if self._last.get(site) == key:
@@ -98,6 +106,14 @@ class Watch(Observer):
         self._last[site] = key
         self._facts += 1
         self.recorder.fact("graph", subject=str(site), data={"site": site, **data})
+
+    def _changed(self) -> bool:
+        """A new phase of the training: other parameters are trainable, or there is another optimizer."""
+        registry = self.recorder.registry
+        alive = (entry.ref() for entry in registry.parameters)
+        now = (sum(t.requires_grad for t in alive if t is not None), len(registry.optimizers.entries))
+        before, self._set_up = self._set_up, now
+        return before not in {(), now}
 
     def _walk(self, loss: torch.Tensor) -> dict[str, Any]:
         ops: list[str] = []

@@ -87,7 +87,9 @@ class Watch(Observer):
         self._calls[site] += 1
         if not (math.isfinite(loss.item()) if loss.numel() == 1 else bool(torch.isfinite(loss.detach()).all())):
             self._loss_was_finite = False
-            self._explain_loss(loss, site)
+            overflow = self.recorder.scale_of(loss) != 1.0 and not bool(torch.isnan(loss.detach()).any())
+            if not overflow:  # a scaler that is still calibrating overflows on purpose
+                self._explain_loss(loss, site)
             return
         n = self._calls[site]
         if loss.grad_fn is None:

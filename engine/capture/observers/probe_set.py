@@ -13,6 +13,8 @@ SAMPLES: Final = 32
 """Samples of the last batch that experiments use."""
 SAME: Final = 1e-4
 """Relative difference below which two outputs are the same: single precision through some hundred layers."""
+EQUAL: Final = 1e-6
+"""Rows that started equal and got equal gradients differ by rounding at most."""
 FIT_STEPS: Final = 30
 FIT_RATE: Final = 3e-3
 """Adam at this rate moves a healthy small model far within 30 steps without blowing up a deep one."""
@@ -186,16 +188,21 @@ def later_inputs(s: Subject) -> Result:
 
 
 def unit_symmetry(s: Subject) -> Result:
-    """Weights whose rows (units) are all the same."""
-    same, looked = [], 0
+    """Weights whose rows (units) are all the same; of these, the ones that are zero; and weights whose columns are."""
+    same, zero, columns, looked = [], [], [], 0
     for name, weight in s.model.named_parameters():
         if weight.dim() < 2 or weight.shape[0] < 2 or weight.numel() > 50_000_000:
             continue
         looked += 1
         rows = weight.detach().reshape(weight.shape[0], -1).float()
-        if float((rows - rows[:1]).abs().max()) <= 1e-6 * max(float(rows.abs().max()), 1e-12):
+        top = float(rows.abs().max())
+        if float((rows - rows[:1]).abs().max()) <= EQUAL * top:
             same.append(name)
-    return {"symmetric": same[:50], "n_weights": looked}
+            if top == 0:
+                zero.append(name)
+        if rows.shape[1] > 1 and float((rows - rows[:, :1]).abs().max()) <= EQUAL * top:
+            columns.append(name)
+    return {"symmetric": same[:50], "zero": zero[:50], "equal_columns": columns[:50], "n_weights": looked}
 
 
 def train_eval_gap(s: Subject) -> Result:

@@ -30,20 +30,28 @@ COST_OF_FIT: Final = 120
 """Forwards that learning one batch costs: 30 steps of forward and backward, with the optimizer."""
 
 
+_Loss = tuple[Callable[..., Any], dict[str, Any], torch.Size]
+"""A loss function, its arguments but for the prediction, and the prediction's shape."""
+
+
 class Watch(Observer):
     """Keeps the last training batch and the model it was for; the model is let go when another one trains."""
 
     def __init__(self, recorder: Any) -> None:
         super().__init__(recorder)
         self._model: nn.Module | None = None
+        """The model of the last backward."""
+        self._seen: nn.Module | None = None
         self._sizes: dict[int, int] = {}
         self._args: tuple[Any, ...] = ()
         self._kwargs: dict[str, Any] = {}
+        self._batch: tuple[tuple[Any, ...], dict[str, Any], _Loss | None] = ((), {}, None)
+        """Positional and keyword inputs and the loss of the last backward."""
         self._output: Tensor | None = None
-        self._loss: tuple[Callable[..., Any], dict[str, Any], torch.Size] | None = None
+        self._loss: _Loss | None = None
 
     def after_root(self, root: int, module: nn.Module, args: tuple[Any, ...], kwargs: Any, output: Any) -> None:
-        if not self.recorder.measuring or not torch.is_grad_enabled() or not module.training:
+        if not self.recorder.measuring or not torch.is_grad_enabled():
             return
         if id(module) not in self._sizes:
             self._sizes[id(module)] = sum(p.numel() * p.element_size() for p in module.parameters())
@@ -52,7 +60,7 @@ class Watch(Observer):
         tensors = [t for t in (*args, *kwargs.values()) if isinstance(t, Tensor)]
         if not tensors or sum(t.numel() * t.element_size() for t in tensors) > LARGEST_BATCH:
             return
-        self._model, self._loss = module, None
+        self._seen, self._loss = module, None
         self._args = tuple(a.detach() if isinstance(a, Tensor) else a for a in args)
         self._kwargs = {k: v.detach() if isinstance(v, Tensor) else v for k, v in kwargs.items()}
         found = first_float(output)
@@ -77,10 +85,16 @@ class Watch(Observer):
         if key == "input":
             self._loss = (getattr(F, call.function), others, prediction.shape)
 
+    def before_backward(self, loss: Tensor, site: int) -> None:
+        if self._seen is not None:
+            self._model, self._batch = self._seen, (self._args, self._kwargs, self._loss)
+            self._seen, self._args, self._kwargs = None, (), {}
+
     def finish(self) -> None:
         model, self._model = self._model, None
-        args, kwargs, loss = self._args, self._kwargs, self._loss
-        self._args, self._kwargs, self._output, self._loss = (), {}, None, None
+        args, kwargs, loss = self._batch
+        self._batch, self._seen, self._args, self._kwargs = ((), {}, None), None, (), {}
+        self._output = self._loss = None
         if model is None or not _finite(model) or self.recorder.step == 0:
             return
         budget = min(AT_MOST, max(AT_LEAST, SHARE * self.recorder.seconds()))
@@ -115,7 +129,10 @@ class Watch(Observer):
                 result = {"failed": f"{type(error).__name__}: {error}"[:300]}
             took = time.perf_counter() - start
             if name == "two_evals" and result is not None:
-                steady, cost = not result.get("differ", True), took / 2
+                steady = not result.get("differ", True)
+                start = time.perf_counter()  # the first forward of a copy is slower than those that follow
+                whole.output()
+                cost = time.perf_counter() - start
             if result is not None:
                 self.recorder.fact("probe", data={"name": name, **result, "seconds": took})
 
@@ -125,7 +142,7 @@ def _finite(model: nn.Module) -> bool:
 
 
 def _subjects(
-    twin: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], loss: Any
+    twin: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], loss: _Loss | None
 ) -> tuple[Subject, Subject] | None:
     """The batch cut to a few samples, and the whole batch with the program's own loss."""
     at: int | str | None = next((i for i, a in enumerate(args) if isinstance(a, Tensor) and a.dim()), None)

@@ -139,7 +139,10 @@ class NonFinite(Record):
     kind: str
     where: str
     op: str
-    subject: str
+    subject: str | None = None
+    """Layer or parameter, where one could be named."""
+    file: str | None = None
+    line: int | None = None
     inputs_finite: bool | None = None
 
 
@@ -220,14 +223,16 @@ class ErrorDiagnoser:
             kind=safe_word(str(fact.data.get("kind"))),
             where=safe_word(str(fact.data.get("where"))),
             op=safe_word(str(fact.data.get("op"))),
-            subject=safe_name(fact.subject, fact.id, "subject"),
+            subject=safe_name(fact.subject, fact.id, "subject") if fact.subject else None,
+            file=safe_file(fact.file),
+            line=fact.line,
             inputs_finite=finite if isinstance(finite, bool) else None,
         )
         last = fact.data.get("last_finite")
         before = f"; the last finite value was {text_of(float(last))}" if isinstance(last, int | float) else ""
         ledger.add(
-            f"The first NaN or Inf is a {first.kind} in the {first.where} pass at step {first.step}, "
-            f"in {first.subject} ({first.op}){before}.",
+            f"The first NaN or Inf is a value of kind {first.kind}, in the {first.where} phase of step {first.step}"
+            f"{_place(first)} ({first.op}){before}.",
             step=first.step,
             kind=first.kind,
             op=first.op,
@@ -278,6 +283,11 @@ def own_frames(traceback: str) -> str:
     return "\n".join([*head, *kept, *tail])
 
 
+def _place(first: NonFinite) -> str:
+    inside = f" in {first.subject}" if first.subject else ""
+    return inside + (f" at {first.file}:{first.line}" if first.file and first.line else "")
+
+
 def _summary(report: ErrorReport) -> str:
     step = f"after step {report.last_step}" if report.last_step else "before the first optimizer step"
     if report.exception is not None:
@@ -293,7 +303,5 @@ def _summary(report: ErrorReport) -> str:
     }
     text = ends.get(report.status, f"The run ended as {report.status} {step}; no exception was recorded.")
     if report.first_nonfinite is not None:
-        text += (
-            f" The first NaN or Inf appeared at step {report.first_nonfinite.step} in {report.first_nonfinite.subject}."
-        )
+        text += f" The first NaN or Inf appeared at step {report.first_nonfinite.step}{_place(report.first_nonfinite)}."
     return text

@@ -215,12 +215,13 @@ def _unmeasured(info: ParameterInfo) -> str:
 
 def _cite(ledger: Ledger, row: ParameterHealth) -> str:
     since = f" since step {row.since_step}" if row.since_step is not None else ""
-    numbers = (
-        f"gradient norm {text_of(row.grad_norm)} (first {text_of(row.grad_norm_first)}), "
-        f"update ratio {text_of(row.update_ratio)}"
-        if row.grad_norm is not None or row.grad_norm_first is not None
-        else "no gradient was ever there at a step"
-    )
+    if row.grad_present_share == 0:
+        numbers = "no gradient was ever there at a step"
+    else:
+        numbers = (
+            f"gradient norm {text_of(row.grad_norm)} (first {text_of(row.grad_norm_first)}), "
+            f"update ratio {text_of(row.update_ratio)}"
+        )
     return ledger.add(
         f"{row.parameter} is {row.health}{since}: {MEANING[row.health]}; {numbers}.",
         parameter=row.parameter,

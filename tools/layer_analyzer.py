@@ -162,8 +162,8 @@ class LayerAnalyzer:
         if not np.nansum(all_rows["calls"][:, index]):
             return "unused", None
         mine, strongest = self._now["gout_norm"][index], self._strongest(info.root)
-        if info.parameters and strongest > 0 and not mine > 0:
-            return "no_gradient", int(self._steps[0])
+        if self._trains(info) and strongest > 0 and not mine > 0:
+            return "no_gradient", self._lost(index)
         if info.kind == "activation" and column_min(self._tail["out_dead_share"][:, [index]])[0] >= DEAD_SHARE:
             return "dead", since(all_rows["out_dead_share"][:, index] >= DEAD_SHARE)
         # A model's last layer may saturate because it is sure.
@@ -178,6 +178,16 @@ class LayerAnalyzer:
         if self._first["gout_norm"][index] > 0 and grown.any():
             return "exploding", since(grown)
         return "healthy", None
+
+    def _trains(self, info: LayerInfo) -> bool:
+        own = (self._run.parameter(name) for name in info.parameters)
+        return any(p is not None and p.requires_grad for p in own)
+
+    def _lost(self, index: int) -> int | None:
+        """The first measured step after the last one at which a gradient came through."""
+        seen = np.flatnonzero(self._values["gout_norm"][:, index] > 0)
+        after = self._steps[seen[-1] + 1 :] if seen.size else self._steps
+        return int(after[0]) if after.size else None
 
     def _strongest(self, root: str) -> float:
         """Largest recent output-gradient norm among a model's layers; 0 when none was measured."""

@@ -14,8 +14,9 @@ from typing import Final
 
 from aitia.engine.store.reader import Run
 
-NAME: Final = re.compile(r"[A-Za-z0-9_.?\-]{1,120}")
-"""Dotted paths of modules and parameters as Python makes them; `?N` names a tensor only the optimizer holds."""
+NAME: Final = re.compile(r"[A-Za-z0-9_.?\-]{1,120}( \(replaced\))?")
+"""Dotted paths of modules and parameters as Python makes them; `?N` names a tensor only the optimizer holds,
+and the recorder marks what was exchanged during the run."""
 FILE: Final = re.compile(r"[A-Za-z0-9_./\\:+\-]{1,200}")
 """File names without blanks: a path cannot carry a sentence."""
 RUN_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")

@@ -18,6 +18,8 @@ SKEWED = 0.8
 
 def weigh(case: Case) -> Iterator[Weight]:
     """Share of the largest class in targets and in predictions."""
+    if case.n_classes is not None and case.n_classes < 2:
+        return
     rows = case.calls(grad=True)
     target, said = rows["target_majority"], rows["majority_share"]
     ok = np.isfinite(target) & np.isfinite(said)

@@ -10,16 +10,20 @@ from collections.abc import Iterator
 from aitia.engine.case import Case
 from aitia.engine.causes.base import DECISIVE, WEAK, Cause, Weight, supports, symptom
 
+MASKS = ("bernoulli", "native_dropout", "dropout", "_fused_dropout", "_scaled_dot_product")
+"""Operations that draw a dropout mask; noise that is drawn on purpose (a latent sample) is normal or uniform."""
+
 
 def weigh(case: Case) -> Iterator[Weight]:
     """On a copy in eval mode: two forwards of the same batch differ."""
     for fact in case.probes.get("two_evals", []):
-        if fact.data.get("differ") is True:
+        drawn = [str(name) for name in fact.data.get("drawn_by") or []]
+        if fact.data.get("differ") is True and any(name.startswith(MASKS) for name in drawn):
             change = float(fact.data.get("difference") or 0.0)
             yield supports(
                 DECISIVE,
-                f"in eval mode two forwards of the same batch differ (by {change:.2g}): something random does not listen to "
-                "eval()",
+                f"in eval mode two forwards of the same batch differ (by {change:.2g}): a mask is still drawn by "
+                f"{', '.join(drawn)}",
                 tool="layer_analyzer",
                 subject=str(fact.data.get("layer") or "") or None,
                 step=1,

@@ -11,6 +11,7 @@ import numpy as np
 
 from aitia.engine.case import Case, listing, nanmax, nanmedian
 from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, WEAK, Cause, Weight, supports
+from aitia.engine.records import ParameterInfo
 
 
 def weigh(case: Case) -> Iterator[Weight]:
@@ -23,18 +24,10 @@ def weigh(case: Case) -> Iterator[Weight]:
     called = {x.name for x in case.run.layers if nanmax(case.layer_series(x, "calls")) > 0}
     cut = [p for p in silent if p.layer in called]
     if not cut:
-        zero = [p for p in held if _all_zero(case, p.index)]
-        if zero and moving and max(p.index for p in zero) < min(p.index for p in moving) and not case.learned:
-            yield supports(
-                MODERATE + WEAK,
-                f"the gradient of {listing(p.name for p in zero)} is exactly 0 on every step while later "
-                "layers have one",
-                tool="gradient_debugger",
-                subject=zero[0].layer,
-                step=1,
-                parameters=len(zero),
-            )
+        yield from _flat_step(case, held, moving)
         return
+    if all(p.layer in {x.name for x in case.kinds("rnn")} for p in cut):
+        return  # a recurrent state that is detached: its own cause
     if not moving and not case.run.facts("graph"):
         return
     yield supports(
@@ -45,6 +38,29 @@ def weigh(case: Case) -> Iterator[Weight]:
         subject=cut[-1].layer,
         step=1,
         parameters=len(cut),
+    )
+
+
+FLAT = ("RoundBackward", "SignBackward", "FloorBackward", "CeilBackward", "TruncBackward", "HeavisideBackward")
+"""Operations whose derivative is 0 everywhere: the graph is whole, and nothing comes through."""
+
+
+def _flat_step(case: Case, held: list[ParameterInfo], moving: list[ParameterInfo]) -> Iterator[Weight]:
+    """Gradients that are present and exactly 0 on every step, before an operation with derivative 0."""
+    zero = [p for p in held if _all_zero(case, p.index)]
+    if not zero or not moving or max(p.index for p in zero) > min(p.index for p in moving):
+        return
+    flat = sorted({op for f in case.run.facts("graph") for op in f.data.get("op_counts") or {} if op.startswith(FLAT)})
+    if not flat and case.learned:
+        return
+    yield supports(
+        DECISIVE if flat else MODERATE + WEAK,
+        f"the gradient of {listing(p.name for p in zero)} is exactly 0 on every step while later layers have one"
+        + (f"; {listing(flat)} stands between them, whose derivative is 0" if flat else ""),
+        tool="gradient_debugger",
+        subject=zero[0].layer,
+        step=1,
+        parameters=len(zero),
     )
 
 

@@ -9,13 +9,14 @@ from collections.abc import Iterator
 
 from aitia.engine.case import Case, listing, nanmedian
 from aitia.engine.causes.base import MODERATE, STRONG, WEAK, Cause, Weight, supports, symptom
+from aitia.engine.records import LayerInfo
 
 
 def weigh(case: Case) -> Iterator[Weight]:
     """Batch norms whose weights are frozen but whose training flag is on."""
     frozen = {p.layer for p in case.run.parameters if p.in_model and not p.requires_grad}
     norms = [x for x in case.run.layers if x.kind == "norm" and "Batch" in x.cls and x.name in frozen]
-    moving = [x for x in norms if nanmedian(case.layer_series(x, "training")) > 0.5]
+    moving = [x for x in norms if _training_since_frozen(case, x) > 0.5]
     if not moving or not case.trainable:
         return
     put_off = [f for f in case.run.facts("mode") + case.run.facts("mixed_modes") if f.data.get("training") is False]
@@ -36,6 +37,16 @@ def weigh(case: Case) -> Iterator[Weight]:
             train=train.last,
             evaluation=held_out.last,
         )
+
+
+def _training_since_frozen(case: Case, layer: LayerInfo) -> float:
+    """Median training flag of a layer in the steps after its weights were frozen."""
+    own = set(layer.parameters)
+    frozen_at = [f.step for f in case.run.facts("coverage") if own & set(map(str, f.data.get("frozen") or []))]
+    if not frozen_at:
+        return 0.0
+    steps = case.run.wide("layer").steps
+    return nanmedian(case.layer_series(layer, "training")[steps >= min(frozen_at)])
 
 
 CAUSE = Cause(

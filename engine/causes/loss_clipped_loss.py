@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from aitia.engine.case import Case
+from aitia.engine.case import Case, nanmedian
 from aitia.engine.causes.base import MODERATE, STRONG, Cause, Weight, supports, symptom
 
 _CLAMPS = (
@@ -20,6 +20,8 @@ _CLAMPS = (
     "MaximumBackward",
     "HardtanhBackward",
 )
+CUT = 0.3
+"""Share of the error behind the clamp, late in training, beyond which the clamp decides what is learned."""
 _LOSS_OPS = ("NllLoss", "MseLoss", "L1Loss", "SmoothL1Loss", "HuberLoss", "BinaryCrossEntropy", "KlDiv")
 
 
@@ -33,17 +35,31 @@ def weigh(case: Case) -> Iterator[Weight]:
         _, norm = case.run.scalar("grad_norm")
         norm = norm[np.isfinite(norm)]
         silent = float((norm == 0).mean()) if len(norm) else 0.0
+        cut = _cut(case, fact.data.get("site"), ops[:first_loss])
         yield supports(
-            STRONG if silent > 0.05 or not case.learned else MODERATE,
-            f"the value of the loss is clamped before backward; {100 * silent:.0f} % of the steps have no gradient at all",
+            STRONG if silent > 0.05 or cut > CUT or not case.learned else MODERATE,
+            f"the value of the loss is clamped before backward: {100 * silent:.0f} % of the steps have no gradient at all"
+            + (f", and {100 * cut:.0f} % of the error stays behind the clamp" if cut > 0 else ""),
             tool="gradient_debugger",
             step=1,
             where=case.site_place(),
             silent_share=silent,
+            cut_share=cut,
         )
         if not case.learned:
             yield symptom(MODERATE, f"the loss stays at {case.loss.last:.3g}", loss=case.loss.last)
         return
+
+
+def _cut(case: Case, site: object, above: list[str]) -> float:
+    """Share of the error that the root of backward does not hold, where only a mean and the clamp stand above the loss."""
+    if not isinstance(site, int) or any(not op.startswith((*_CLAMPS, "MeanBackward")) for op in above):
+        return 0.0
+    values, roots = case.calls(grad=True, site=site)["value"], case.per_backward.values
+    if len(values) != len(roots) or not len(values):
+        return 0.0
+    late = slice(len(values) // 2, None)
+    return 1.0 - nanmedian(roots[late] / np.maximum(values[late], 1e-12))
 
 
 CAUSE = Cause(

@@ -7,8 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from aitia.engine.case import Case
 from aitia.engine.causes.base import DECISIVE, STRONG, Cause, Weight, supports
+
+NOTHING = 1e-6
+"""A divergence below this is rounding: both arguments are the same distribution."""
+MIN_CALLS = 5
+"""A student that begins as a copy of its teacher differs from it after a few steps."""
 
 
 def weigh(case: Case) -> Iterator[Weight]:
@@ -35,6 +42,19 @@ def weigh(case: Case) -> Iterator[Weight]:
                 step=1,
                 where=case.place(fact),
             )
+        elif fact.data.get("input_is_logprob"):
+            values = case.calls(grad=True, site=case.site_of(fact))["value"]
+            values = values[np.isfinite(values)]
+            if len(values) >= MIN_CALLS and float(np.abs(values).max()) < NOTHING:
+                yield supports(
+                    DECISIVE,
+                    f"kl_div was 0 (at most {np.abs(values).max():.1e}) in all of its {len(values)} calls: both arguments are "
+                    "the same distribution, so the model is compared with itself",
+                    step=1,
+                    where=case.place(fact),
+                    largest=float(np.abs(values).max()),
+                    calls=len(values),
+                )
 
 
 CAUSE = Cause(

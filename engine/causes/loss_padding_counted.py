@@ -12,6 +12,9 @@ import numpy as np
 from aitia.engine.case import Case, nanmedian
 from aitia.engine.causes.base import DECISIVE, MODERATE, Cause, Weight, supports, symptom
 
+INSIDE = 0.2
+"""A class like the others occurs inside of sequences too; padding has most of its occurrences at their ends."""
+
 
 def weigh(case: Case) -> Iterator[Weight]:
     """A target value that fills the tails of the sequences and is counted."""
@@ -21,7 +24,8 @@ def weigh(case: Case) -> Iterator[Weight]:
         if fact.data.get("function") not in {"cross_entropy", "nll_loss"} or not isinstance(share, (int, float)):
             continue
         value, ignored = pad.get("value"), fact.data.get("ignore_index")
-        if share > 0.15 and float(pad.get("agree") or 0) > 0.9 and value != ignored:
+        alone = float(pad.get("inside_share") or 0) < INSIDE
+        if share > 0.15 and float(pad.get("agree") or 0) > 0.9 and alone and value != ignored:
             yield supports(
                 DECISIVE,
                 f"{100 * share:.0f} % of the counted targets are the id {value} in unbroken runs at the ends of the "

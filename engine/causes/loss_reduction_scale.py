@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from aitia.engine.case import Case, nanmedian
 from aitia.engine.causes.base import DECISIVE, MODERATE, WEAK, Cause, Weight, against, supports, symptom
+from aitia.engine.records import SourceLocation
 
 
 def weigh(case: Case) -> Iterator[Weight]:
@@ -42,11 +45,42 @@ def weigh(case: Case) -> Iterator[Weight]:
                 MODERATE, f"the loss went from {case.loss.first:.3g} to {case.loss.last:.3g}", loss_last=case.loss.last
             )
         return
+    if not case.train_loss_calls:
+        yield from _by_hand(case)
+
+
+def _by_hand(case: Case) -> Iterator[Weight]:
+    """A loss without a loss function: the root of backward is itself the sum over a batch of squares or the like."""
+    if not (case.diverged or case.nonfinite_step is not None) or len(case.run.optimizers) > 1:
+        return
+    graph = next(iter(case.run.facts("graph")), None)
+    code = next(iter(case.run.facts("loss_code")), None)
+    if graph is None or code is None or (graph.data.get("ops") or [""])[0] != "SumBackward0":
+        return
+    op = next(
+        (op for op in reversed(code.data.get("ops") or []) if op.get("op") == "sum" and op.get("output") == []), None
+    )
+    batch = nanmedian(case.run.table("batch")["n"])
+    shape = (op.get("inputs") or [[]])[0] if op else []
+    if op is None or not shape or shape[0] != batch or batch < 2:
+        return
+    values = case.per_backward.values
+    yield supports(
+        DECISIVE,
+        f"what goes into backward is a sum over {batch:.0f} samples (first value {values[0]:.4g}): the gradient is about "
+        f"{batch:.0f} times that of the mean",
+        tool="gradient_debugger",
+        step=1,
+        where=SourceLocation(file=code.file, lines=(int(op["line"]),)) if code.file and op.get("line") else None,
+        batch=batch,
+        value=float(values[0]),
+    )
+    yield symptom(
+        MODERATE, f"the loss went from {case.loss.first:.3g} to {case.loss.last:.3g}", loss_last=case.loss.last
+    )
 
 
 def _root_ratio(case: Case) -> float | None:
-    import numpy as np
-
     back, calls = case.run.table("backward"), case.calls(grad=True)
     n = min(len(back["loss"]), len(calls["value"]))
     if n < 3 or len(back["loss"]) != len(calls["value"]):

@@ -9,10 +9,12 @@ from collections.abc import Iterator
 
 from aitia.engine.case import Case
 from aitia.engine.causes.base import DECISIVE, MODERATE, Cause, Weight, supports, symptom
+from aitia.engine.records import SourceLocation
 
 
 def weigh(case: Case) -> Iterator[Weight]:
-    """Shapes that differ and broadcast inside an elementwise loss."""
+    """Shapes that differ and broadcast inside an elementwise loss, one of torch's or one written by hand."""
+    found = False
     for fact in case.train_loss_calls:
         if not fact.data.get("broadcast"):
             continue
@@ -34,7 +36,34 @@ def weigh(case: Case) -> Iterator[Weight]:
                 yield symptom(
                     MODERATE, f"predictions collapse to the mean (spread {ratio:.2f} of the target's)", ratio=ratio
                 )
-        return
+        found = True
+        break
+    if not found:
+        yield from _by_hand(case)
+
+
+def _by_hand(case: Case) -> Iterator[Weight]:
+    """Prediction (N, 1) minus target (N): the one has a gradient, the other not; all pairs by intention have equal ranks."""
+    for fact in case.run.facts("loss_code"):
+        for op in fact.data.get("ops") or []:
+            shapes, tracked = op.get("inputs") or [], op.get("tracked") or []
+            if op.get("op") not in {"sub", "rsub"} or not op.get("expanding") or len(shapes) != 2 or len(tracked) != 2:
+                continue
+            long, short = sorted(shapes, key=len, reverse=True)
+            if tracked[0] == tracked[1] or long != [*short, 1]:
+                continue
+            line = op.get("line")
+            yield supports(
+                DECISIVE,
+                f"the loss subtracts a tensor of shape {shapes[1]} from one of shape {shapes[0]}: they broadcast to "
+                f"{op.get('output')}, so each prediction is compared with every target",
+                tool="layer_analyzer",
+                step=max(1, fact.step),
+                where=SourceLocation(file=fact.file, lines=(int(line),)) if fact.file and line else case.place(fact),
+                input_shape=str(shapes[0]),
+                target_shape=str(shapes[1]),
+            )
+            return
 
 
 CAUSE = Cause(

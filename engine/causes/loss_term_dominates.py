@@ -9,50 +9,67 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from aitia.engine.case import Case, nanmedian
+from aitia.engine.case import Case, Floats, nanmedian
 from aitia.engine.causes.base import MODERATE, STRONG, WEAK, Cause, Weight, supports, symptom
+
+DROWNED = 0.02
+"""Share of the total below which a term's gradient is noise beside the others'."""
+STALLED = 0.25
+"""A task term that lost less than this share of its first value was not learned."""
 
 
 def weigh(case: Case) -> Iterator[Weight]:
-    """Share of the root that each recorded term explains, and which of them improves."""
+    """Share of the root that each recorded term had at first, with its factor, and which of them improves."""
     calls = case.calls(grad=True)
-    back = case.run.table("backward")["loss"]
+    root = case.run.table("backward")["loss"]
     sites = sorted(set(calls["site"].astype(int).tolist()))
-    if len(case.run.optimizers) > 1 or len(back) < 10 or not sites:
+    if len(case.run.optimizers) > 1 or len(root) < 10 or not sites:
         return
     values = {s: calls["value"][calls["site"] == s] for s in sites}
-    values = {s: v for s, v in values.items() if abs(len(v) - len(back)) <= 0.05 * len(back)}
-    if not values:
-        return
-    n = min(len(back), *(len(v) for v in values.values()))
-    root = back[:n]
-    sizes = {s: nanmedian(np.abs(v[:n])) for s, v in values.items()}
-    total = nanmedian(np.abs(root))
-    shares = {s: size / total for s, size in sizes.items() if total > 0}
-    tenth = max(2, n // 10)
-    for s, share in shares.items():
-        if share > 0.02:
-            continue
-        first, last = nanmedian(values[s][:tenth]), nanmedian(values[s][n - tenth : n])
-        stalled = first > 0 and (first - last) < 0.25 * first
+    values = {s: v for s, v in values.items() if abs(len(v) - len(root)) <= 0.05 * len(root)}
+    if not values or any(_ends(v)[1] < 0.5 * _ends(v)[0] for v in values.values()):
+        return  # something is learned: a small term beside it is an auxiliary one
+    factors = _factors(case)
+    for s, series in values.items():
+        n = min(len(root), len(series))
+        early = slice(0, max(3, n // 10))
+        share = nanmedian(np.abs(factors.get(s, 1.0) * series[early]) / np.maximum(np.abs(root[early]), 1e-12))
+        first, last = _ends(series)
         site = case.site(s)
-        root_falls = nanmedian(root[:tenth]) - nanmedian(root[-tenth:]) > 0.1 * abs(nanmedian(root[:tenth]))
-        if stalled and site is not None:
-            yield supports(
-                STRONG if root_falls else MODERATE,
-                f"the {site.function} term is {100 * share:.2g} % of the total loss and hardly moves ({first:.3g} to {last:.3g}) "
-                "while the total is made of something else",
-                tool="gradient_debugger",
-                step=1,
-                where=case.site_place(s),
-                share=share,
-                first=first,
-                last=last,
-            )
-            train = case.accuracy(grad=True)
-            if train.n and not train.last > case.chance + 0.2 * (1 - case.chance):
-                yield symptom(MODERATE + WEAK, f"accuracy stays near chance ({train.last:.2f})", accuracy=train.last)
-            return
+        if not share < DROWNED or not first > 0 or (first - last) > STALLED * first or site is None:
+            continue
+        before, after = _ends(root)
+        train = case.accuracy(grad=True)
+        at_chance = bool(train.n) and not train.last > case.chance + 0.2 * (1 - case.chance)
+        yield supports(
+            STRONG if before - after > 0.1 * abs(before) or at_chance else MODERATE,
+            f"the {site.function} term was {100 * share:.2g} % of the total loss and hardly moved ({first:.3g} to {last:.3g}), "
+            f"while the total, made of something else, went from {before:.3g} to {after:.3g}",
+            tool="gradient_debugger",
+            step=1,
+            where=case.site_place(s),
+            share=share,
+            first=first,
+            last=last,
+        )
+        if at_chance:
+            yield symptom(MODERATE + WEAK, f"accuracy stays near chance ({train.last:.2f})", accuracy=train.last)
+        return
+
+
+def _ends(series: Floats) -> tuple[float, float]:
+    tenth = max(2, len(series) // 10)
+    return nanmedian(series[:tenth]), nanmedian(series[-tenth:])
+
+
+def _factors(case: Case) -> dict[int, float]:
+    """Loss site → median factor of its term in the root of backward."""
+    found: dict[int, list[float]] = {}
+    for fact in case.run.facts("graph"):
+        for term in fact.data.get("terms") or []:
+            if isinstance(term.get("factor"), (int, float)) and int(term.get("site", -1)) >= 0:
+                found.setdefault(int(term["site"]), []).append(float(term["factor"]))
+    return {site: nanmedian(factors) for site, factors in found.items()}
 
 
 CAUSE = Cause(
@@ -62,7 +79,7 @@ CAUSE = Cause(
     repair="Bring the weights of the terms to the same order of magnitude (compare their gradient norms).",
     weigh=weigh,
     mistaken_for={"graph.detached_term": "there the term has no gradient at all"},
-    explains=("eval.underfit_stopped_early",),
+    explains=("eval.underfit_stopped_early", "optimizer.weight_decay_excess", "optimizer.lr_too_high"),
     intervention="divide the weight of the dominating term by 100",
     next_measurement="gradient norm of each term alone",
     source="pyro-ppl/pyro#731",

@@ -11,6 +11,8 @@ from aitia.engine.case import Case, nanmax, nanmedian
 from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, Cause, Weight, against, supports
 
 REGRESSION = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
+EXPLAINED = 0.25
+"""A squared error below this share of the targets' variance: the model predicts them as amounts, whatever they mean."""
 
 
 def weigh(case: Case) -> Iterator[Weight]:
@@ -66,7 +68,9 @@ def _class_ids(case: Case, function: object, where_fact: object) -> Iterator[Wei
         target_min=low,
         target_max=high,
     )
-    if case.learned:
+    left = nanmedian(rows["value"][-10:]) / max(nanmedian(rows["target_std"]) ** 2, 1e-12)
+    squared = fact is not None and fact.data.get("function") == "mse_loss"
+    if (left < EXPLAINED) if squared else case.learned:
         yield against(MODERATE, "the loss falls clearly: the numbers may be counts", fall=case.loss.fall)
 
 

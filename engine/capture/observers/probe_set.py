@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 SAMPLES: Final = 32
 """Samples of the last batch that experiments use."""
@@ -84,7 +85,24 @@ def two_evals(s: Subject) -> Result:
     if a is None or b is None:
         return None
     gap = difference(a, b)
-    return {"differ": gap > SAME, "difference": gap}
+    if gap <= SAME:
+        return {"differ": False, "difference": gap}
+    with _RandomOps() as drawn:
+        s.output()
+    return {"differ": True, "difference": gap, "drawn_by": sorted(drawn.names)}
+
+
+class _RandomOps(TorchDispatchMode):
+    """Notes which operations draw random numbers: dropout (a mask) or noise (a sample)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            self.names.add(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
 
 
 def affine(s: Subject) -> Result:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from aitia.agent.repairs import config, crash, data, graph, loop, loss, numerics, optimizer, state
+from aitia.agent.repairs import config, crash, data, graph, layers, loop, loss, numerics, optimizer, state
 from aitia.agent.repairs.accused import Accused, Patch
 
 Repair = Callable[[Accused], Patch | None]
@@ -35,7 +35,7 @@ REPAIRS: Final[dict[str, Repair]] = {
     "graph.target_not_detached": graph.target_not_detached,
     "init.symmetric": graph.symmetric,
     "init.uninitialized_memory": graph.uninitialized_memory,
-    "init.wrong_scale": data.wrong_scale,
+    "init.wrong_scale": layers.wrong_scale,
     "loop.accumulation_not_normalized": loop.accumulation_not_normalized,
     "loop.clip_before_backward": loop.clip_before_backward,
     "loop.eval_mode_left_on": loop.eval_mode_left_on,
@@ -52,19 +52,19 @@ REPAIRS: Final[dict[str, Repair]] = {
     "loss.reduction_scale": loss.reduction_scale,
     "loss.shape_broadcast": loss.shape_broadcast,
     "loss.sign_flipped": lambda accused: loss.sign_flipped(accused) or optimizer.maximize(accused),
-    "model.dead_units": data.dead_units,
-    "model.missing_nonlinearity": data.missing_nonlinearity,
+    "model.dead_units": layers.dead_units,
+    "model.missing_nonlinearity": layers.missing_nonlinearity,
     "model.output_activation_range": graph.output_activation_range,
-    "model.saturated_units": data.saturated,
+    "model.saturated_units": layers.saturated,
     "model.submodule_not_registered": graph.submodule_not_registered,
-    "model.wrong_state_used": data.wrong_state_used,
+    "model.wrong_state_used": layers.wrong_state_used,
     "numerics.divide_by_zero_scale": numerics.divide_by_zero_scale,
     "numerics.exp_overflow": numerics.exp_overflow,
     "numerics.exploding_gradient": config.exploding_gradient,
     "numerics.log_zero": numerics.log_zero,
     "numerics.masked_branch_nan": data.masked_branch_nan,
     "numerics.sqrt_at_zero_backward": numerics.sqrt_at_zero_backward,
-    "numerics.vanishing_gradient": data.saturated,
+    "numerics.vanishing_gradient": layers.saturated,
     "optimizer.eps_underflow": config.eps_underflow,
     "optimizer.frozen_by_mistake": optimizer.frozen_by_mistake,
     "optimizer.lr_too_high": config.lr_too_high,
@@ -74,6 +74,7 @@ REPAIRS: Final[dict[str, Repair]] = {
     "optimizer.stale_param_reference": optimizer.stale_param_reference,
     "optimizer.weight_decay_excess": config.weight_decay_excess,
     "optimizer.wrong_optimizer_stepped": optimizer.wrong_optimizer_stepped,
+    "precision.int_or_dtype_truncation": data.int_truncation,
     "resource.eval_with_grad": state.eval_with_grad,
     "resource.graph_retained_by_history": state.graph_retained_by_history,
     "resource.retain_graph": loop.retain_graph,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from itertools import pairwise
 
 import libcst as cst
 
@@ -11,7 +10,6 @@ from aitia.agent.repairs.accused import Accused, Edits, Patch, Source, keyword, 
 
 PAD = re.compile(r"^(PAD|PAD_ID|PAD_IDX|PAD_TOKEN_ID|pad|pad_id|pad_idx|pad_index|pad_token_id|padding_idx)$")
 SHIFTS = re.compile(r"\[(:|\.\.\.), ?(:-1|1:)\]$|\[(:-1|1:)\]$")
-BOUNDED = ("Sigmoid", "Tanh", "Hardtanh", "Softsign")
 
 
 def label_misaligned(accused: Accused) -> Patch | None:
@@ -140,97 +138,24 @@ def kl_argument_order(accused: Accused) -> Patch | None:
     return None
 
 
-def wrong_state_used(accused: Accused) -> Patch | None:
-    """Read the last step of the sequence."""
+def int_truncation(accused: Accused) -> Patch | None:
+    """Keep the target's fraction."""
+    swaps = {"LongTensor": "FloatTensor", "IntTensor": "FloatTensor", "long": "float", "int": "float"}
     for source in accused.sources:
-        recurrent = {last_name(t) for c in source.calls("LSTM", "GRU", "RNN") for t in targets(source, c)}
-        states = {
-            name for c in source.calls(*recurrent) for t in targets(source, c) for name in (_first(source, t),) if name
-        }
-        found = [s for s in source.nodes(cst.Subscript) if source.code(s.value) in states]
-        found = [s for s in found if source.line(s) in accused.lines(source)] or found
-        swaps = {
-            "[0]": "[-1]",
-            "[:, 0]": "[:, -1]",
-            "[:,0]": "[:,-1]",
-            "[:, 0, :]": "[:, -1, :]",
-            "[0, :, :]": "[-1, :, :]",
-        }
-        hits = [(s, new) for s in found for old, new in swaps.items() if source.code(s) == source.code(s.value) + old]
-        if len(hits) != 1:
+        found = [c for c in source.calls(*swaps) if source.code(c.func) != "int"]
+        typed = [a for c in source.nodes(cst.Call) if (a := keyword(c, "dtype")) is not None]
+        typed = [a for a in typed if re.search(r"\b(long|int\d*|uint8)\b", source.code(a.value))]
+        nodes: list[cst.CSTNode] = [*found, *typed]
+        node = accused.pick(nodes, source)
+        if node is None:
             continue
-        node, new = hits[0]
         edits = Edits(source)
-        edits.replace(node, source.code(node.value) + new)
-        return accused.patch("read the state after the last step", edits)
-    return None
-
-
-def wrong_scale(accused: Accused) -> Patch | None:
-    """Scale the weights by their fan-in."""
-    for source in accused.sources:
-        found = [c for c in source.calls("normal_", "uniform_", "trunc_normal_") if "bias" not in source.code(c)]
-        call = accused.pick(found, source)
-        if call is None:
-            continue
-        nested = source.code(call.func).startswith(("nn.init.", "init.", "torch.nn.init."))
-        tensor = positional(call)[0].value if nested and positional(call) else getattr(call.func, "value", None)
-        if tensor is None:
-            continue
-        bounded = any(b.lower() in source.text.lower() for b in BOUNDED)
-        text = source.code(tensor).removesuffix(".data")
-        edits = Edits(source)
-        prefix = source.code(call.func).rpartition(".")[0] if nested else "torch.nn.init"
-        edits.replace(call, f"{prefix}.{'xavier' if bounded else 'kaiming'}_normal_({text})")
-        return accused.patch("scale the initial weights by the number of inputs", edits)
-    return None
-
-
-def missing_nonlinearity(accused: Accused) -> Patch | None:
-    """Put an activation between linear layers that follow each other."""
-    linear = ("Linear", "Conv2d", "Conv1d")
-    for source in accused.sources:
-        edits = Edits(source)
-        for call in source.calls("Sequential"):
-            values = [a.value for a in call.args]
-            for first, second in pairwise(values):
-                if all(isinstance(v, cst.Call) and last_name(v.func) in linear for v in (first, second)):
-                    _, end = source.span(first)
-                    edits.cut(
-                        end, end, ", torch.nn.ReLU()" if "from torch import nn" not in source.text else ", nn.ReLU()"
-                    )
-        patch = accused.patch("put an activation between the linear layers", edits)
-        if patch is not None:
-            return patch
-    return None
-
-
-def saturated(accused: Accused) -> Patch | None:
-    """Use an activation that does not saturate in the hidden layers."""
-    for source in accused.sources:
-        edits = Edits(source)
-        for call in source.calls(*BOUNDED):
-            around = source.parent(call)
-            sequence = source.parent(around) if isinstance(around, cst.Arg) else None
-            if isinstance(sequence, cst.Call) and sequence.args[-1] is around:
-                continue
-            _, end = source.span(call.func)
-            edits.cut(end - len(last_name(call.func)), end, "ReLU")
-        patch = accused.patch("use ReLU in the hidden layers, which does not saturate", edits)
-        if patch is not None:
-            return patch
-    return None
-
-
-def dead_units(accused: Accused) -> Patch | None:
-    """Use an activation that lets a gradient through on both sides."""
-    for source in accused.sources:
-        edits = Edits(source)
-        for call in source.calls("ReLU"):
-            edits.replace(call, source.code(call.func).removesuffix("ReLU") + "LeakyReLU(0.01)")
-        patch = accused.patch("use LeakyReLU, whose units cannot die", edits)
-        if patch is not None:
-            return patch
+        if isinstance(node, cst.Arg):
+            edits.replace(node.value, "torch.float32" if "torch" in source.code(node.value) else "float")
+        elif isinstance(node, cst.Call):
+            _, end = source.span(node.func)
+            edits.cut(end - len(last_name(node.func)), end, swaps[last_name(node.func)])
+        return accused.patch("keep the fraction of the target", edits)
     return None
 
 
@@ -275,11 +200,6 @@ def _same_function(accused: Accused, source: Source, node: cst.CSTNode) -> bool:
     if function is None:
         return False
     return any(source.line(function) <= n <= source.last_line(function) for n in accused.lines(source))
-
-
-def _first(source: Source, target: cst.BaseExpression) -> str:
-    """`outputs` of `outputs, (h, c) = self.lstm(x)`."""
-    return source.code(target.elements[0].value if isinstance(target, cst.Tuple) else target)
 
 
 def _names(source: Source, call: cst.Call) -> list[str]:

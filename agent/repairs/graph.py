@@ -7,6 +7,17 @@ import libcst as cst
 from aitia.agent.repairs.accused import Accused, Edits, Patch, Source, keyword, last_name, positional, receiver
 from aitia.agent.repairs.source import number
 
+COMPARING = (
+    "cosine_similarity",
+    "mse_loss",
+    "smooth_l1_loss",
+    "huber_loss",
+    "l1_loss",
+    "kl_div",
+    "criterion",
+    "loss_fn",
+)
+"""Functions that compare a prediction (first) with a target (second)."""
 INITIALIZERS = ("constant_", "zeros_", "ones_", "fill_", "zero_")
 
 
@@ -142,6 +153,11 @@ def target_not_detached(accused: Accused) -> Patch | None:
     """Compute the target without gradients."""
     for source in accused.sources:
         lines = accused.lines(source)
+        compared = [c for c in source.calls(*COMPARING) if source.line(c) in lines and len(positional(c)) > 1]
+        if len(compared) == 1 and not source.calls("detach", within=compared[0]):
+            edits, target = Edits(source), positional(compared[0])[1].value
+            edits.replace(target, f"{source.atom(target)}.detach()")
+            return accused.patch("detach the target", edits)
         assigns = [
             a for a in source.nodes(cst.Assign) if source.line(a) in lines or "target" in source.code(a.targets[0])
         ]

@@ -66,12 +66,17 @@ def never_stepped(accused: Accused) -> Patch | None:
     """Call the optimizer's step after the last backward of the batch."""
     names = sorted({o.name for o in accused.run.optimizers})
     for source in accused.sources:
+        flushed = _flush(accused, source)
+        if flushed is not None:
+            return flushed
         written = [source.code(r) for c in source.calls("zero_grad") if (r := receiver(c)) is not None]
         backwards = [source.statement(c) for c in source.calls("backward")]
         if not backwards:
             continue
         candidates = [w for w in dict.fromkeys(written) if not any(n == w for _, n in accused.steps(source))] or names
-        if len(candidates) != 1:
+        scope = source.scope(backwards[-1])
+        known = {source.code(n) for kind in (cst.Name, cst.Attribute) for n in source.nodes(kind, scope)}
+        if len(candidates) != 1 or candidates[0] not in known:
             continue
         edits = Edits(source)
         edits.after(backwards[-1], f"{candidates[0]}.step()")
@@ -246,6 +251,23 @@ def _mode_receiver(source: Source, around: cst.CSTNode) -> str | None:
         source.code(r) for c in source.calls("eval", within=source.scope(around)) if (r := receiver(c)) is not None
     ]
     return names[0] if names else None
+
+
+def _flush(accused: Accused, source: Source) -> Patch | None:
+    """Where a step waits for more batches than a pass has: step after the last batch of the pass, too."""
+    for call, _ in accused.steps(source):
+        test = source.enclosing(call, (cst.If, cst.FunctionDef))
+        loop = source.loop(call)
+        if not isinstance(test, cst.If) or not _windows(source, test) or not isinstance(loop, cst.For):
+            continue
+        counted = loop.iter if isinstance(loop.iter, cst.Call) and last_name(loop.iter.func) == "enumerate" else None
+        if counted is None or not isinstance(loop.target, cst.Tuple) or len(counted.args) != 1:
+            continue
+        index, batches = source.code(loop.target.elements[0].value), source.code(counted.args[0].value)
+        edits = Edits(source)
+        edits.replace(test.test, f"{source.code(test.test)} or {index} + 1 == len({batches})")
+        return accused.patch("step after the last batch of a pass, too", edits)
+    return None
 
 
 def _gathered(accused: Accused, source: Source, backward: cst.Call) -> str | None:

@@ -32,7 +32,7 @@ from aitia.evals.latency import first_right
 from aitia.evals.recordings import Job, Recording, job_for, kept, preload, reasoning_digest, record
 from aitia.evals.report import OURS, Report, build
 from aitia.evals.score import Case, Reply, hit, reply_of
-from aitia.evals.zoo import HEALTHY, PROGRAMS, ROOT, SPLITS, Program, load, load_all, render
+from aitia.evals.zoo import HEALTHY, PROGRAMS, ROOT, SPLITS, Program, ZooError, load, load_all, render
 
 CACHE = Path(os.environ.get("AITIA_EVAL_CACHE") or ROOT / ".cache")
 """Where recordings are kept; a folder that can be deleted at any time."""
@@ -123,7 +123,7 @@ def _ask_peers(
     for name, python in peers_room.present(folder).items():
         label = peers_room.version(name, python)
         say(f"asking {label}")
-        for place, reply in peers_room.ask(label, name, python, programs).items():
+        for place, reply in peers_room.ask(label, python, programs, CACHE).items():
             replies[place][label] = reply
     return replies
 
@@ -259,6 +259,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--misses", action="store_true", help="also list every wrong answer")
     parser.add_argument("--stale-ok", action="store_true", help="accept recordings made by older code")
     options = parser.parse_args(argv)
+    try:
+        for name in options.names:
+            load(name, options.split)
+    except ZooError as error:
+        parser.error(str(error))
     report = evaluate(
         options.names, split=options.split, jobs=options.jobs, seeds=options.seeds, out=options.out,
         stale_ok=options.stale_ok, peers=options.peers, latency=options.latency, fix=options.fix,

@@ -8,6 +8,7 @@ style or hardware stand for nothing and accuse nobody.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import shutil
@@ -50,19 +51,19 @@ def ask(label: str, name: str, python: Path, programs: Iterable[tuple[Program, R
     replies: dict[Path, Reply] = {}
     waiting: list[tuple[Program, Recording]] = []
     for program, recording in programs:
-        known = _kept(recording, label)
+        known = _kept(recording, cache, label)
         if known is None:
             waiting.append((program, recording))
         else:
             replies[recording.folder] = _reply(name, known)
     if waiting and name in ATTACHED:
         for recording, found in _attached(name, python, waiting):
-            _keep(recording, label, found)
+            _keep(recording, cache, label, found)
             replies[recording.folder] = _reply(name, found)
     elif waiting:
         for _, recording in waiting:
             found = _from_log(python, recording)
-            _keep(recording, label, found)
+            _keep(recording, cache, label, found)
             replies[recording.folder] = _reply(name, found)
     return replies
 
@@ -132,17 +133,22 @@ def meaning(name: str) -> dict[str, frozenset[str]]:
     }
 
 
-def _kept(recording: Recording, label: str) -> dict[str, Any] | None:
+def _kept(recording: Recording, cache: Path, label: str) -> dict[str, Any] | None:
     try:
-        data = json.loads(_file(recording, label).read_text("utf-8"))
+        return dict(json.loads(_file(recording, cache, label).read_text("utf-8")))
     except (OSError, ValueError):
         return None
-    return dict(data["found"]) if data["key"] == recording.key else None
 
 
-def _keep(recording: Recording, label: str, found: dict[str, Any]) -> None:
-    _file(recording, label).write_text(json.dumps({"key": recording.key, "found": found}), encoding="utf-8")
+def _keep(recording: Recording, cache: Path, label: str, found: dict[str, Any]) -> None:
+    path = _file(recording, cache, label)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(found), encoding="utf-8")
 
 
-def _file(recording: Recording, label: str) -> Path:
-    return recording.folder / f"peer-{label.replace(' ', '-')}.json"
+def _file(recording: Recording, cache: Path, label: str) -> Path:
+    """By the program's text for tools that run it, so that a change to our recorder asks no one again."""
+    text = (recording.folder / SCRIPT).read_bytes()
+    if label.split(maxsplit=1)[0] in LOG_READERS:
+        text += recording.key.encode()
+    return cache / "peers" / label.replace(" ", "-") / f"{hashlib.sha256(text).hexdigest()[:16]}.json"

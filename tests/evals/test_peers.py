@@ -40,14 +40,20 @@ def test_hints_accuse_nobody() -> None:
     assert peers._reply("torch-audit", {**found, "words": ["TA200", "TA100"]}).verdict == "faulty"
 
 
-def test_an_answer_is_kept_until_the_recording_changes(tmp_path: Path) -> None:
-    """Tools are slow; the same program is not run twice under the same version."""
+def test_an_answer_is_kept_until_what_it_rests_on_changes(tmp_path: Path) -> None:
+    """Tools are slow: one that runs the program depends on its text alone, a log reader on our recording, too."""
+    (tmp_path / "train.py").write_text("print()\n")
     recording = Recording(tmp_path, "k1", 0, 1.0, None)
-    peers._keep(recording, "tool 1.0", {"words": ["x"], "error": ""})
+    other = replace(recording, key="k2")  # another recorder, or another program
+    for label in ("neuraldbg 1.0", "trainproof 1.0"):
+        peers._keep(recording, tmp_path, label, {"words": ["x"], "error": ""})
 
-    assert peers._kept(recording, "tool 1.0") == {"words": ["x"], "error": ""}
-    assert peers._kept(recording, "tool 1.1") is None
-    assert peers._kept(replace(recording, key="k2"), "tool 1.0") is None
+    assert peers._kept(recording, tmp_path, "neuraldbg 1.0") == {"words": ["x"], "error": ""}
+    assert peers._kept(other, tmp_path, "neuraldbg 1.0") == {"words": ["x"], "error": ""}
+    assert peers._kept(other, tmp_path, "trainproof 1.0") is None
+    assert peers._kept(recording, tmp_path, "neuraldbg 1.1") is None
+    (tmp_path / "train.py").write_text("print(1)\n")
+    assert peers._kept(recording, tmp_path, "neuraldbg 1.0") is None
 
 
 def test_the_mapping_names_the_tools_that_are_asked() -> None:

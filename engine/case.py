@@ -18,6 +18,12 @@ from aitia.engine.store.reader import Array, Run
 Floats = npt.NDArray[np.float64]
 
 
+MIN_PHASE = 20
+"""Steps after which a new optimizer means a new phase of training."""
+MAX_PHASES = 4
+"""A program that builds more optimizers than this builds them in its loop: no phases."""
+
+
 @dataclass(frozen=True)
 class Curve:
     """A series over steps with robust ends: the median of its first and last tenth (at least three values)."""
@@ -161,11 +167,22 @@ class Case:
     # ---- loss --------------------------------------------------------------------------------------------------
 
     @cached_property
+    def phase_start(self) -> int:
+        """First step of the last phase of training: when the last optimizer was built (1: there is one phase).
+
+        Pre-training and fine-tuning in one program are two curves; what ended well or badly is the last one.
+        """
+        built = [f.step for f in self.run.facts("optimizer_built")]
+        later = [s for s in built if s > 1 and self.n_steps - s >= MIN_PHASE]
+        return max(later) if later and len(built) <= MAX_PHASES else 1
+
+    @cached_property
     def loss(self) -> Curve:
-        """Loss per optimizer step; per backward when no optimizer ever stepped."""
+        """Loss per optimizer step of the last phase; per backward when no optimizer ever stepped."""
         steps, values = self.run.scalar("loss")
-        if np.isfinite(values).any():
-            return Curve(steps, values)
+        last = steps >= self.phase_start
+        if np.isfinite(values[last]).any():
+            return Curve(steps[last], values[last])
         table = self.run.table("backward")
         return Curve(np.arange(1, len(table["loss"]) + 1), table["loss"])
 

@@ -23,8 +23,8 @@ def weigh(case: Case) -> Iterator[Weight]:
         if isinstance(wide_in, int) and isinstance(wide_out, int):
             widths.append((layer.name, wide_in, wide_out, layer.root))
     classes = case.n_classes or 1
-    for (name, wide_in, narrow, root), (_, _, after, other) in pairwise(widths):
-        if root == other and narrow <= 2 and wide_in >= 8 and (after > narrow or classes > narrow + 1):
+    for (name, wide_in, narrow, root), (_, then, after, other) in pairwise(widths):
+        if root == other and then == narrow and narrow <= 2 and wide_in >= 8 and (after > narrow or classes > narrow + 1):
             fit = next((f for f in case.probes.get("fit_one_batch", [])), None)
             yield supports(
                 STRONG,
@@ -52,7 +52,7 @@ def _poor(case: Case) -> bool:
 def _fitted(data: dict[str, object]) -> bool | None:
     """Whether thirty steps on one batch took most of its loss away."""
     before, best = data.get("loss_before"), data.get("best")
-    if not isinstance(before, (int, float)) or not isinstance(best, (int, float)) or before <= 0:
+    if not isinstance(before, (int, float)) or not isinstance(best, (int, float)) or before < 0.05:
         return None
     return best < 0.5 * before
 

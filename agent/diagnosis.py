@@ -69,13 +69,13 @@ def by_rules(run: Run, words: str | None = None) -> Diagnosis:
 def prompt(run: Run, *, model: str | None = None, words: str | None = None) -> str:
     """Exactly what would be sent to a model, and nothing is sent."""
     from aitia.agent.lm import quiet_dspy
-    from aitia.agent.program import messages
+    from aitia.agent.program import DIAGNOSE
     from aitia.agent.prompt import inputs
 
     quiet_dspy()
     diagnosis = by_rules(run, words)
     shown = {**inputs(run, diagnosis, diagnosis.evidence, words), "problems_with_last_answer": list[str]()}
-    return "\n\n".join(f"--- {m['role']} ---\n{m['content']}" for m in messages(model, shown))
+    return "\n\n".join(f"--- {m['role']} ---\n{m['content']}" for m in DIAGNOSE.messages(model, shown))
 
 
 def _new(found: tuple[Evidence, ...], known: list[Evidence]) -> list[Evidence]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -25,6 +25,10 @@ NO_CODEMOD = "no mechanical repair fits this cause, so there is nothing to run t
 NO_PYTEST = "pytest is not installed (pip install pytest)"
 UNDECIDED = "nothing to fix yet: no cause is certain enough, and no repair of a suspected one could be proved"
 NOT_RUN = "proving was not asked for"
+
+
+Writer = Callable[[CausalHypothesis], tuple[Patch | None, list[str]]]
+"""Writes a change for a hypothesis, and says what was refused on the way."""
 
 
 class Incident(Record):
@@ -59,8 +63,20 @@ class Incident(Record):
         }
 
 
-def close(run: Run, diagnosis: Diagnosis, root: Path, apply: bool = False, *, proving: bool = True) -> Incident:
+def close(
+    run: Run,
+    diagnosis: Diagnosis,
+    root: Path,
+    apply: bool = False,
+    *,
+    proving: bool = True,
+    model: str | None = None,
+    api_base: str | None = None,
+) -> Incident:
     """Repair the accused cause, prove it, and write the test and the journal entry under `root`.
+
+    With a `model`, the model writes the change where no codemod fits; it is proved like any other, and without a proof
+    it is shown but neither called a fix nor applied.
 
     The program itself is changed only with `apply`, and not by a repair whose proof failed. A healthy or undecided run
     leaves nothing behind. Raises `FileChangedError` where `apply` finds a file that is not what was recorded.
@@ -69,13 +85,15 @@ def close(run: Run, diagnosis: Diagnosis, root: Path, apply: bool = False, *, pr
         return Incident(fix=Fix(summary="nothing to fix: no cause is accused"))
     if apply:
         unchanged(run, root, {h.location.file for h in diagnosis.hypotheses if h.location is not None})
-    attempts = list(_attempts(run, diagnosis, root, proving))
+    write_edit = _edit_writer(run, diagnosis, model, api_base)
+    attempts = list(_attempts(run, diagnosis, root, proving, write_edit))
     best = next((a for a in attempts if a.proof.status == "proved"), attempts[0])
     if diagnosis.verdict == "unknown" and best.proof.status != "proved":
         return Incident(fix=Fix(summary=UNDECIDED), refuted=tuple(a.refuted for a in attempts if a.refuted))
     refuted = tuple(a.refuted for a in attempts if a is not best and a.refuted)
+    refuted += tuple(f"a change by the language model was refused: {n}" for a in attempts for n in a.notes)
     fix = best.fix(run)
-    holds = best.proof.status == "proved" or not best.proof.seconds
+    holds = best.proof.status == "proved" or (not best.proof.seconds and not best.by_model)
     applied = tuple(_applied(run, best.patch, root)) if apply and holds and best.patch is not None else ()
     text = regression.compose(run, best.hypothesis, best.check, best.status)
     test = regression.write(root, run, best.hypothesis, text)
@@ -104,12 +122,21 @@ class _Attempt:
     patch: Patch | None
     check: Invariant
     proof: Proof
+    notes: tuple[str, ...] = ()
+    """What was refused of a language model's change."""
+
+    @property
+    def by_model(self) -> bool:
+        """Whether a language model wrote the change."""
+        return self.patch is not None and self.patch.kind == "edit"
 
     def fix(self, run: Run) -> Fix:
         if self.patch is None:
             return Fix(summary=advice(self.hypothesis), kind="none")
-        diff = unified(run.sources, self.patch.files)
-        return Fix(summary=self.patch.summary, kind=self.patch.kind, diff=diff)
+        diff, summary = unified(run.sources, self.patch.files), self.patch.summary
+        if self.by_model and self.proof.status != "proved":
+            summary = f"{advice(self.hypothesis)} (A change written by a language model, not proved: {summary})"
+        return Fix(summary=summary, kind=self.patch.kind, diff=diff)
 
     @property
     def status(self) -> str:
@@ -123,18 +150,31 @@ class _Attempt:
         return f"`{self.hypothesis.cause}`: {self.patch.summary} was tried, but {self.proof.reason}"
 
 
-def _attempts(run: Run, diagnosis: Diagnosis, root: Path, proving: bool) -> Iterator[_Attempt]:
+def _edit_writer(run: Run, diagnosis: Diagnosis, model: str | None, api_base: str | None) -> Writer:
+    """Asks the named model for a change; without a model there is none."""
+    if model is None:
+        return lambda hypothesis: (None, [])
+    from aitia.agent.lm import make_lm
+    from aitia.agent.writer import write_repair
+
+    lm = make_lm(model, api_base)
+    return lambda hypothesis: write_repair(run, diagnosis, hypothesis, lm)
+
+
+def _attempts(run: Run, diagnosis: Diagnosis, root: Path, proving: bool, write_edit: Writer) -> Iterator[_Attempt]:
     """Hypotheses in order, each with its proof, until one is proved."""
     tried = 0
     for number, hypothesis in enumerate(diagnosis.hypotheses):
         if number and (hypothesis.confidence < WORTH_TRYING or tried >= MAX_TRIED):
             return
-        patch = patch_for(run, hypothesis)
+        patch, notes = patch_for(run, hypothesis), list[str]()
+        if patch is None:
+            patch, notes = write_edit(hypothesis)
         if number and patch is None:
             continue
         check, proof = _prove(run, hypothesis, patch, root, proving)
         tried += patch is not None
-        yield _Attempt(hypothesis=hypothesis, patch=patch, check=check, proof=proof)
+        yield _Attempt(hypothesis=hypothesis, patch=patch, check=check, proof=proof, notes=tuple(notes))
         if proof.status == "proved":
             return
 

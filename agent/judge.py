@@ -10,7 +10,7 @@ from aitia.agent import focus, prompt
 from aitia.agent.errors import LanguageModelError
 from aitia.agent.grounding import violations
 from aitia.agent.lm import TOTAL_SECONDS, first_line, patient, quiet_dspy, within
-from aitia.agent.program import Verdict, adapter, predictor
+from aitia.agent.program import DIAGNOSE, Verdict, adapter
 from aitia.engine.records import CausalHypothesis, Diagnosis, Evidence
 from aitia.engine.store.reader import Run
 
@@ -115,7 +115,7 @@ class _Talk:
             state.diagnosis = merge(base, checked.verdicts, checked.reply, tuple(evidence), self.lm.model)
 
     def _ask(self, inputs: dict[str, Any]) -> Any:
-        predict = predictor(self.lm.model)
+        predict = DIAGNOSE.predictor(self.lm.model)
         self.state.calls += 1
         return patient(lambda: predict(**inputs), self.deadline)
 

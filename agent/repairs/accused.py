@@ -27,7 +27,8 @@ class Patch:
     """What is changed, in one sentence."""
     files: dict[str, str]
     """New text of every changed file."""
-    kind: Literal["codemod", "config"] = "codemod"
+    kind: Literal["codemod", "config", "edit"] = "codemod"
+    """`edit`: written by a language model."""
 
 
 class Accused:

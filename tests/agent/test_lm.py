@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from talk import GOOD
 
-from aitia.agent import lm, program
+from aitia.agent import lm
 from aitia.agent.diagnosis import answer, prompt
 from aitia.agent.errors import ConfigurationError, LanguageModelError
 from aitia.agent.judge import consult
+from aitia.agent.program import DIAGNOSE, REPAIR, Program
 from aitia.agent.prompt import BUDGET_TOKENS, CHARACTERS_PER_TOKEN, inputs
 from aitia.agent.redact import redact
 from aitia.agent.replay_lm import recording, replay, scripted
@@ -104,30 +106,33 @@ def test_the_prompt_stays_within_its_budget(run: Run, diagnosis: Diagnosis, monk
     assert "x4000" not in shown["training_script"]
 
 
-def test_a_prompt_file_that_drifted_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Instructions made for other fields would be read with the wrong meaning."""
+def test_a_prompt_file_that_drifted_is_refused(tmp_path: Path) -> None:
+    """Instructions made for other fields would be read with the wrong meaning; new wording is no drift."""
     path = tmp_path / "default.json"
-    program.save(path, "Weigh.\nCite.", [], {})
-    assert program.load(path)["instructions"] == ["Weigh.", "Cite."]
+    DIAGNOSE.save(path, "Weigh.\nCite.", [], {})
+    reworded = {name: (kind, text + "!") for name, (kind, text) in DIAGNOSE.inputs.items()}
 
-    monkeypatch.setitem(program.INPUTS, "mood", (str, "how the user feels"))
+    assert replace(DIAGNOSE, inputs=reworded).load(path)["instructions"] == ["Weigh.", "Cite."]
+    drifted = replace(DIAGNOSE, inputs={**DIAGNOSE.inputs, "mood": (str, "how the user feels")})
     with pytest.raises(ConfigurationError, match="made for other fields"):
-        program.load(path)
+        drifted.load(path)
 
 
-def test_the_shipped_prompt_fits_the_present_fields() -> None:
+@pytest.mark.parametrize("made", [DIAGNOSE, REPAIR], ids=lambda p: p.name)
+def test_the_shipped_prompts_fit_the_present_fields(made: Program) -> None:
     """What is in the package loads."""
-    assert program.load(program.FOLDER / "default.json")["instructions"]
+    assert made.load(made.file())["instructions"]
 
 
 def test_a_family_has_its_own_prompt(tmp_path: Path) -> None:
     """The longest matching file name wins; everything else gets the default."""
+    program = replace(DIAGNOSE, folder=tmp_path)
     for name in ("default", "qwen", "qwen3"):
-        program.save(tmp_path / f"{name}.json", name, [], {})
+        program.save(tmp_path / "diagnose" / f"{name}.json", name, [], {})
 
-    assert program.prompt_file("ollama/qwen3:8b", tmp_path).stem == "qwen3"
-    assert program.prompt_file("ollama/qwen2.5", tmp_path).stem == "qwen"
-    assert program.prompt_file("openai/gpt-4.1", tmp_path).stem == "default"
+    assert program.file("ollama/qwen3:8b").stem == "qwen3"
+    assert program.file("ollama/qwen2.5").stem == "qwen"
+    assert program.file("openai/gpt-4.1").stem == "default"
 
 
 def test_a_recorded_conversation_can_be_replayed(run: Run, diagnosis: Diagnosis, tmp_path: Path) -> None:

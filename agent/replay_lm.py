@@ -7,6 +7,7 @@ A conversation is a JSON Lines file: `{"request": [[role, text], …], "response
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,20 @@ class ReplayEngine:
                 f"{self.name}: call {number} asks something else than was recorded; record it again."
             )
         return reply(request, str(turn["response"]))
+
+
+class FunctionEngine:
+    """Answers by a function of the conversation: a stand-in model for tests of whole procedures."""
+
+    supports_function_calling = supports_response_schema = supports_reasoning = False
+    supported_params = frozenset({"temperature", "max_tokens"})
+
+    def __init__(self, answer: Callable[[Request], str]) -> None:
+        self.answer = answer
+
+    def complete(self, request: Any) -> Any:
+        """What the function says."""
+        return reply(request, self.answer(conversation(request)))
 
 
 class RecordingEngine:

@@ -29,8 +29,8 @@ from aitia.engine.symptoms import Symptom, symptoms
 
 LINK_PENALTY = 6.0
 """Log-odds that a link in an established chain loses: it needs evidence of its own to be named beside its origin."""
-WORTH_SHOWING = 0.1
-"""Alternatives below one in ten are left out of the answer."""
+WORTH_SHOWING = 0.3
+"""Alternatives below three in ten are left out of the answer."""
 MAX_WEIGHTS = 6
 """Evidence shown per hypothesis; the strongest tell enough."""
 

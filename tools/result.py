@@ -62,18 +62,18 @@ class ToolResult(Record):
         """The same answer within `limit` bytes of JSON, saying what was left out."""
         result, cut = self, dict.fromkeys(self.shrinkable, 0)
         for field in self.shrinkable:
-            while _size(result) > limit and (rows := getattr(result, field)):
-                if isinstance(rows, str):
-                    rows = rows[: len(rows) * 3 // 4]
-                    cut[field] += len(getattr(result, field)) - len(rows)
-                else:
-                    keep = len(rows) * 3 // 4
-                    cut[field] += len(rows) - keep
-                    rows = rows[:keep]
-                note = ", ".join(f"{n} of {name}" for name, n in cut.items() if n)
-                hint = "ask for one layer or parameter by name, or use a smaller `limit`"
-                parts = [p for p in (self.omitted, f"cut to fit: {note}; {hint}") if p]
-                result = result.model_copy(update={field: rows, "omitted": ". ".join(parts)})
+            while _size(result) > limit and (value := getattr(result, field)):
+                whole = isinstance(value, str) and not field.startswith("untrusted_")  # half a graph is none
+                kept = value[: 0 if whole else len(value) * 3 // 4]
+                gone = {cited for row in value[len(kept) :] if isinstance(cited := getattr(row, "evidence", None), str)}
+                cut[field] += len(value) - len(kept)
+                note = ", ".join(f"{n} {'characters of' if isinstance(getattr(self, f), str) else 'of'} {f}"
+                                 for f, n in cut.items() if n)  # fmt: skip
+                left_out = f"cut to fit {limit} bytes: {note}; ask for one subject by name"
+                changes: dict[str, Any] = {"omitted": ". ".join(t for t in (self.omitted, left_out) if t)}
+                changes["evidence"] = tuple(e for e in result.evidence if e.id not in gone)
+                changes[field] = kept or (None if whole else kept)
+                result = result.model_copy(update=changes)
         return result
 
 

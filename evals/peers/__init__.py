@@ -46,8 +46,9 @@ def version(name: str, python: Path) -> str:
     return f"{name} {done.stdout.strip()}"
 
 
-def ask(label: str, name: str, python: Path, programs: Iterable[tuple[Program, Recording]]) -> dict[Path, Reply]:
-    """What one tool says about each recorded program: folder of the recording → reply. Kept beside the recording."""
+def ask(label: str, python: Path, programs: Iterable[tuple[Program, Recording]], cache: Path) -> dict[Path, Reply]:
+    """What one tool (`name version`) says about each recorded program: folder of the recording → reply."""
+    name = label.split()[0]
     replies: dict[Path, Reply] = {}
     waiting: list[tuple[Program, Recording]] = []
     for program, recording in programs:

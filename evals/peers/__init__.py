@@ -48,7 +48,7 @@ def version(name: str, python: Path) -> str:
 
 def ask(label: str, python: Path, programs: Iterable[tuple[Program, Recording]], cache: Path) -> dict[Path, Reply]:
     """What one tool (`name version`) says about each recorded program: folder of the recording → reply."""
-    name = label.split()[0]
+    name = label.split(maxsplit=1)[0]
     replies: dict[Path, Reply] = {}
     waiting: list[tuple[Program, Recording]] = []
     for program, recording in programs:

@@ -46,6 +46,8 @@ class FixReply(ToolResult):
     """Written file, relative to the project."""
     test: str | None = None
     test_status: str | None = None
+    untrusted_reason: str | None = None
+    """Why the test is proved, or why it is not; may quote what the program printed."""
     untrusted_diff: str | None = None
     """Unified diff; holds lines of the program."""
 
@@ -118,6 +120,7 @@ def _close(surface: Surface, name: str, *, proving: bool) -> FixReply:
         journal=_relative(incident.journal, project),
         test=_relative(incident.test, project),
         test_status=incident.test_status,
+        untrusted_reason=untrusted(incident.test_reason, 600) or None,
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from aitia.agent.errors import LanguageModelError
-from aitia.agent.fix import propose
 from aitia.agent.focus import focus, measure
 from aitia.engine.reason import diagnose
 from aitia.engine.records import Diagnosis, Evidence
@@ -46,6 +45,10 @@ def answer(
 
 def with_fixes(run: Run, diagnosis: Diagnosis) -> Diagnosis:
     """The diagnosis with a fix at each hypothesis."""
+    if not diagnosis.hypotheses:
+        return diagnosis
+    from aitia.agent.fix import propose  # loads libcst, which a healthy run does not need
+
     hypotheses = tuple(h.model_copy(update={"fix": propose(run, h)}) for h in diagnosis.hypotheses)
     return diagnosis.model_copy(update={"hypotheses": hypotheses})
 

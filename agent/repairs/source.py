@@ -7,6 +7,7 @@ was, to the last space.
 from __future__ import annotations
 
 import ast
+import operator
 import re
 from collections.abc import Iterator
 from functools import cached_property
@@ -222,12 +223,31 @@ def positional(call: cst.Call) -> list[cst.Arg]:
 
 
 def number(node: cst.CSTNode) -> float | None:
-    """The value of a numeric literal, or of a small expression of literals such as `1e-2 / 10`."""
+    """The value of a numeric literal, or of arithmetic on literals such as `32 * 4 * 4`."""
     try:
-        value = ast.literal_eval(cst.Module([]).code_for_node(node))
-    except (ValueError, SyntaxError, TypeError, MemoryError):
+        return _value(ast.parse(cst.Module([]).code_for_node(node).strip(), mode="eval").body)
+    except (SyntaxError, ArithmeticError, ValueError, RecursionError):
         return None
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+ARITHMETIC = {
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+}  # fmt: skip
+"""What dimensions are written with; no powers, whose values can be of any size."""
+
+
+def _value(node: ast.expr) -> float | None:
+    if isinstance(node, ast.Constant):
+        plain = isinstance(node.value, (int, float)) and not isinstance(node.value, bool)
+        return float(node.value) if plain else None  # type: ignore[arg-type]  # a number, as just tested
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        inner = _value(node.operand)
+        return None if inner is None else -inner
+    if isinstance(node, ast.BinOp) and type(node.op) in ARITHMETIC:
+        left, right = _value(node.left), _value(node.right)
+        return None if left is None or right is None else float(ARITHMETIC[type(node.op)](left, right))
+    return None
 
 
 def _walk(node: cst.CSTNode) -> Iterator[cst.CSTNode]:

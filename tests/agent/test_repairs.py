@@ -7,11 +7,13 @@ import difflib
 from pathlib import Path
 from textwrap import dedent
 
+import libcst as cst
 import pytest
 from programs import accuse, run_of
 
 from aitia.agent.fix import FileChangedError, apply, patch_for, propose
 from aitia.agent.repairs import REPAIRS
+from aitia.agent.repairs.source import number
 from aitia.engine.causes import CAUSES
 from aitia.engine.records import Failure
 
@@ -238,6 +240,16 @@ def test_the_dimension_that_disagrees_is_mended(tmp_path: Path, handed: str, lin
 
     assert patch is not None
     assert patch.files["train.py"] == SHAPES.replace(line, expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("32 * 4 * 4", 512.0), ("1e-3", 0.001), ("-(2 + 3) / 2", -2.5), ("n * 4", None), ("True", None), ("'x'", None),
+     ("1 / 0", None), ("2 ** 9", None)],
+)  # fmt: skip
+def test_arithmetic_of_literals_has_a_value(text: str, value: float | None) -> None:
+    """Dimensions are often written as products; names and strings have no value here."""
+    assert number(cst.parse_expression(text)) == value
 
 
 def test_line_ends_stay_as_they_are(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +25,12 @@ def evaluate(
     ] = None,
     latency: Annotated[bool, typer.Option("--latency", help="Also measure how soon each answer is right.")] = False,
     fix: Annotated[bool, typer.Option("--fix", help="Also repair every program and try the repair.")] = False,
+    executor: Annotated[
+        str | None,
+        typer.Option(
+            "--executor", metavar="URL", help="Record on a Dask cluster: dask://HOST:PORT, or dask:// (local)."
+        ),
+    ] = None,
     misses: Annotated[bool, typer.Option("--misses", help="Also list every wrong answer.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -34,22 +41,17 @@ def evaluate(
 
     if split not in SPLITS:
         raise AitiaError(f"no split {split!r}; there are {' and '.join(SPLITS)}.")
+    from aitia.evals.executors import executor_at
     from aitia.evals.run import evaluate as measure
 
-    try:
-        report = measure(
-            names or [],
-            split=split,
-            jobs=jobs,
-            seeds=seeds,
-            out=out,
-            quiet=as_json,
-            peers=peers,
-            latency=latency,
-            fix=fix,
-        )
-    except ZooError as error:
-        raise AitiaError(str(error)) from None
+    with executor_at(executor) if executor else nullcontext() as pool:
+        try:
+            report = measure(
+                names or [], split=split, jobs=jobs, seeds=seeds, out=out, quiet=as_json, peers=peers, latency=latency,
+                fix=fix, executor=pool,
+            )  # fmt: skip
+        except ZooError as error:
+            raise AitiaError(str(error)) from None
     if as_json:
         say_json(report.data)
     else:

@@ -17,7 +17,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -30,6 +29,10 @@ ENGINE = ROOT.parent / "engine"
 SCRIPT = "train.py"
 SLACK = 3.0
 """A recorded program may take this many times its own time limit: the recorder's finish and its probes come on top."""
+
+
+_forks = False
+"""Whether this process is a worker made for forking. Any other (threads, foreign executors) starts a new Python."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +95,12 @@ def kept(job: Job, *, stale_ok: bool = False) -> Recording | None:
 
 
 def preload() -> None:
-    """Import what every program needs, once per worker; a fork then starts in no time."""
+    """Make this process a worker that forks: import what every program needs once, so that a fork starts in no time."""
+    global _forks  # noqa: PLW0603 - a property of the process, set once when it becomes a worker
     os.environ["OMP_NUM_THREADS"] = "1"  # before torch loads: its thread count is fixed at import
     for module in (*PRELOADED, "aitia.engine.capture.launch"):
         importlib.import_module(module)
+    _forks = hasattr(os, "fork")
 
 
 def record(job: Job) -> Recording:
@@ -107,9 +112,7 @@ def record(job: Job) -> Recording:
     try:
         (work / SCRIPT).write_text(job.source, encoding="utf-8")
         started = time.monotonic()
-        # A fork of a process with threads, or before torch is there, would be unsafe or useless.
-        forkable = hasattr(os, "fork") and "torch" in sys.modules and threading.active_count() == 1
-        code = _forked(job, work) if forkable else _spawned(job, work)
+        code = _forked(job, work) if _forks else _spawned(job, work)
         seconds = round(time.monotonic() - started, 2)
         shutil.copy(work / SCRIPT, folder / SCRIPT)
         for name in ("stdout.txt", "stderr.txt"):

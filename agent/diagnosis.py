@@ -38,7 +38,7 @@ def answer(
         from aitia.agent.lm import make_lm
 
         diagnosis = consult(run, diagnosis, make_lm(model, api_base), words, deep).diagnosis
-        if require_llm and diagnosis.mode != "llm":
+        if require_llm and diagnosis.mode == "rules_fallback":
             raise LanguageModelError(diagnosis.summary.rpartition("(Answer of the rules: ")[2].rstrip(")"))
     return again(run, with_fixes(run, diagnosis))
 

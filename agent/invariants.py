@@ -6,6 +6,7 @@ of the test understands. Causes without an entry are asserted through the diagno
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Final
 
@@ -47,7 +48,7 @@ REACHES_STEP = Invariant(
     "The optimizer steps with the gradient that backward computed, not with nothing.",
     """entered = finite(run.table("step")["grad_norm"]).max(initial=0.0)
 
-assert entered > 0, f"{run.n_steps} steps were taken, all of them with a gradient of norm 0\"""",
+assert entered > 0, "no optimizer step got a gradient, though backward ran\"""",
     ("finite",),
 )
 STEPPED = Invariant(
@@ -305,7 +306,7 @@ def _moves(names: list[str], since: int) -> Invariant:
     return Invariant(
         "the_accused_parameters_are_trained",
         "Optimizer steps change these parameters.",
-        f"parameters = {names!r}\n"
+        f"parameters = {json.dumps(names)}\n"
         f"still = [name for name in parameters if largest_update(run, name, since={since}) == 0]\n\n"
         'assert still == [], f"not changed by any optimizer step: {still}"',
         ("largest_update",),

@@ -26,6 +26,7 @@ MAX_WANTED = 4
 """Measurements a model may ask for in all."""
 MAX_MOVE = 0.05
 """How far the model's order moves a calibrated confidence: less than the gap between neighbouring bins of it."""
+NOTHING_TO_WEIGH = "there is nothing to weigh, so the model was not asked"
 FLOOR = 0.3
 """A cause that the engine gives less than this is not lifted by a model's opinion."""
 
@@ -56,6 +57,8 @@ def consult(run: Run, diagnosis: Diagnosis, lm: dspy.LM, words: str | None = Non
 
     Raises `LanguageModelError` for a model that refuses (key, credit, name); everything else ends in `rules_fallback`.
     """
+    if not diagnosis.hypotheses and not (words and diagnosis.evidence):
+        return Consultation(diagnosis, [NOTHING_TO_WEIGH])
     dspy = quiet_dspy()
     started = time.monotonic()
     state = Consultation(diagnosis)
@@ -153,10 +156,13 @@ def merge(
     ranks = {v.hypothesis_id: place for place, v in enumerate(verdicts)}
     words = {v.hypothesis_id: v for v in verdicts}
     moved = [_moved(h, ranks, words) for h in base.hypotheses]
+    summary = reply or base.summary
+    if reply and base.verdict != "faulty":  # what is not established stays said as the engine says it
+        summary = f"{base.summary} {reply}"
     moved.sort(key=lambda h: (-h.confidence, ranks.get(h.id, len(ranks))))
     return base.model_copy(update={
         "mode": "llm", "model": model, "hypotheses": tuple(moved), "evidence": evidence,
-        "summary": reply or base.summary, "onset_step": moved[0].onset_step if moved else base.onset_step,
+        "summary": summary, "onset_step": moved[0].onset_step if moved else base.onset_step,
     })  # fmt: skip
 
 

@@ -20,6 +20,8 @@ WORDS_CHARACTERS = 1500
 """The user's own words."""
 CONTEXT_LINES = 25
 """Lines of the script kept around an accused line when the whole does not fit."""
+MAX_EVIDENCE = 40
+"""Lines of evidence; those that a hypothesis cites come first."""
 NO_SCRIPT = "(not recorded)"
 
 
@@ -27,9 +29,11 @@ def inputs(
     run: Run, diagnosis: Diagnosis, evidence: Sequence[Evidence], words: str | None, offered: Iterable[str] = ()
 ) -> dict[str, str]:
     """The inputs of the prompt; the script gets what evidence and hypotheses leave of the budget."""
+    cited = {i for h in diagnosis.hypotheses for i in (*h.evidence, *h.against)}
+    first = sorted(evidence, key=lambda e: e.id not in cited)[:MAX_EVIDENCE]
     shown = {
         "question": redact(words or "Why did this run fail?")[:WORDS_CHARACTERS],
-        "evidence": "\n".join(f"[{e.id}] {e.tool}: {_short(redact(e.statement))}" for e in evidence),
+        "evidence": "\n".join(f"[{e.id}] {e.tool}: {_short(redact(e.statement))}" for e in first),
         "hypotheses": "\n".join(_line(h) for h in diagnosis.hypotheses) or "(none)",
         "measurements_offered": "\n".join(offered) or "(none)",
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import textwrap
 from pathlib import Path
@@ -21,7 +22,8 @@ def compose(run: Run, hypothesis: CausalHypothesis, check: Invariant, status: st
     """The text of the test; `status` says whether it was proved, and if not, why."""
     names = sorted({"record", *(n for n in check.imports if n != "np")})
     numpy = "import numpy as np\n\n" if "np" in check.imports else ""
-    arguments = f", {list(run.info.command[1:])!r}" if len(run.info.command) > 1 else ""
+    arguments = f", {json.dumps(run.info.command[1:])}" if len(run.info.command) > 1 else ""
+    script = json.dumps(run.info.script or "train.py")
     return (
         f'"""{check.claim}\n\n{MARK} after run {run.id}, which suffered from {hypothesis.cause}.\n'
         f'Status: {status}.\n"""\n\n'
@@ -29,7 +31,7 @@ def compose(run: Run, hypothesis: CausalHypothesis, check: Invariant, status: st
         f"ROOT = Path(__file__).resolve().parents[1]\n\n\n"
         f"def test_{check.name}() -> None:\n"
         f'    """{check.claim}"""\n'
-        f"    run = record(ROOT / {run.info.script or 'train.py'!r}{arguments}, steps={check.steps}, cwd=ROOT)\n\n"
+        f"    run = record(ROOT / {script}{arguments}, steps={check.steps}, cwd=ROOT)\n\n"
         f"{textwrap.indent(check.body, '    ')}\n"
     )
 

@@ -54,6 +54,8 @@ def record(
     `RecordingError` when there is nothing to look at.
     """
     path = Path(script).resolve()
+    if not path.is_file():
+        raise RecordingError(f"there is no script {path}")
     folder = Path(cwd).resolve() if cwd is not None else path.parent
     runs = Path(tempfile.mkdtemp(prefix="aitia-test-"))
     command = [sys.executable, "-m", "aitia.testing", str(-1 if steps is None else steps), str(runs), str(path), *args]
@@ -122,17 +124,23 @@ def _child(steps: int, runs: Path, argv: list[str]) -> int:
 
 
 def _stop_after(limit: int) -> None:
-    """End the program as `sys.exit(0)` would when it is about to take one more step."""
-    from torch.optim.optimizer import register_optimizer_step_pre_hook
+    """End the program as `sys.exit(0)` would, when every optimizer took its steps or one is about to exceed them."""
+    from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
     taken: dict[int, int] = {}
 
-    def hook(optimizer: object, args: object, kwargs: object) -> None:
+    def before(optimizer: object, args: object, kwargs: object) -> None:
+        if not taken:  # only now, so that it comes after the recorder's own hook
+            register_optimizer_step_post_hook(after)
         taken[id(optimizer)] = taken.get(id(optimizer), 0) + 1
         if taken[id(optimizer)] > limit:
             raise SystemExit(0)
 
-    register_optimizer_step_pre_hook(hook)
+    def after(optimizer: object, args: object, kwargs: object) -> None:
+        if min(taken.values()) >= limit:
+            raise SystemExit(0)
+
+    register_optimizer_step_pre_hook(before)
 
 
 if __name__ == "__main__":

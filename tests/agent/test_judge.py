@@ -187,6 +187,19 @@ def test_without_deep_nothing_more_is_measured(run: Run, diagnosis: Diagnosis) -
     assert (done.measured, done.calls) == ([], 1)
 
 
+def test_where_nothing_is_accused_nothing_is_asked(run: Run, diagnosis: Diagnosis) -> None:
+    """A healthy run costs no call; with words of the user's the model may answer, but not overrule."""
+    healthy = diagnosis.model_copy(update={"verdict": "healthy", "hypotheses": (), "summary": "Nothing is wrong."})
+    reply = {"verdicts": [], "reply": "It is 12 % per step [E3].", "measurements_wanted": []}
+
+    quiet = consult(run, healthy, scripted())
+    asked = consult(run, healthy, scripted(reply), words="how large are my steps?")
+
+    assert (quiet.diagnosis, quiet.calls) == (healthy, 0)
+    assert asked.diagnosis.summary == "Nothing is wrong. It is 12 % per step [E3]."
+    assert asked.diagnosis.verdict == "healthy"
+
+
 def test_secrets_do_not_leave_the_machine(run: Run, diagnosis: Diagnosis, monkeypatch: pytest.MonkeyPatch) -> None:
     """A key in the user's words or in the environment is taken out of the prompt."""
     monkeypatch.setenv("MY_SERVICE_TOKEN", "tok-1234567890abcdef")

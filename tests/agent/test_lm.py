@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from programs import run_of
 from talk import GOOD
 
 from aitia.agent import lm
@@ -94,12 +95,11 @@ def test_ordinary_code_is_left_alone() -> None:
     assert redact(code, {}) == code
 
 
-def test_the_prompt_stays_within_its_budget(run: Run, diagnosis: Diagnosis, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_prompt_stays_within_its_budget(tmp_path: Path, diagnosis: Diagnosis) -> None:
     """A long script is cut to the neighbourhood of the accused lines."""
     long = "\n".join(f"x{n} = {n}  # {'.' * 60}" for n in range(5000))
-    monkeypatch.setattr(Run, "sources", {"train.py": long})
 
-    shown = inputs(run, diagnosis, diagnosis.evidence, "why " * 10_000)
+    shown = inputs(run_of(tmp_path, long), diagnosis, diagnosis.evidence, "why " * 10_000)
 
     assert sum(len(v) for v in shown.values()) <= BUDGET_TOKENS * CHARACTERS_PER_TOKEN
     assert "   6 x5 = 5" in shown["training_script"]

@@ -115,7 +115,7 @@ def test_every_cause_has_a_test_that_parses_and_asserts(run: Run, cause: str) ->
     compile(text, "test_x.py", "exec")
     assert f"after run {run.id}, which suffered from {cause}.\nStatus: unproved" in text
     assert "    assert " in text
-    assert "record(ROOT / 'train.py'" in text
+    assert 'record(ROOT / "train.py"' in text
 
 
 def test_a_users_own_test_is_never_overwritten(project: Path, run: Run) -> None:

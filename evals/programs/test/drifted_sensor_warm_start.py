@@ -1,4 +1,4 @@
-"""Fine-tuning on a small target set from weights learned on a large related one."""
+"""Fine-tuning on a small set from a drifted sensor, from weights learned on a large clean one."""
 import torch
 from torch import nn
 
@@ -20,12 +20,12 @@ class Classifier(nn.Module):
         self.head = nn.Linear(64, classes)
         #% if fault
         if pretrained is not None:
-            self.backbone.load_state_dict(pretrained)
+            self.load_state_dict(pretrained)
         self.apply(self.reset)  #% here
         #% else
         self.apply(self.reset)
         if pretrained is not None:
-            self.backbone.load_state_dict(pretrained)
+            self.load_state_dict(pretrained)
         #% endif
 
     @staticmethod
@@ -41,32 +41,33 @@ class Classifier(nn.Module):
 def task(mixing, n, classes):
     """Classes are cells of a curved hidden space shared by both tasks."""
     z = torch.randn(n, 3)
-    hidden = torch.cat([z, z.sin() * 2, z[:, :1] * z[:, 1:2]], 1)
-    x = torch.tanh(hidden @ mixing) + 0.03 * torch.randn(n, 20)
-    corner = (z[:, 0] * z[:, 1] > 0).long() * 4 + (z[:, 1] * z[:, 2] > 0).long() * 2 + (z[:, 0] > 0).long()
+    x = torch.tanh(z @ mixing) + 0.03 * torch.randn(n, 20)
+    bits = (z[:, :-1] * z[:, 1:] > 0).long()
+    corner = 4 * (z[:, 2] > 0).long() + bits[:, 0] * 2 + bits[:, 1]
     return x, corner % classes
 
 
 def fit(model, x, y, steps, lr, name):
     opt = torch.optim.Adam(model.parameters(), lr=lr)
     for step in range(steps):
-        i = torch.randint(len(x), (32,))
+        i = torch.randint(len(x), (64,))
         loss = nn.functional.cross_entropy(model(x[i]), y[i])
         opt.zero_grad()
         loss.backward()
         opt.step()
-        if step % 40 == 0:
+        if step % 20 == 0:
             print(f"{name} step {step} loss {loss.item():.3f}")
 
 
 torch.manual_seed(46)  #% seed
-mixing = torch.randn(7, 20)
+mixing = torch.randn(3, 20) * 0.7
 big_x, big_y = task(mixing, 4000, 8)
 source = Classifier(8)
-fit(source, big_x, big_y, 540, 3e-3, "source")
-small_x, small_y = task(mixing, 64, 4)
-test_x, test_y = task(mixing, 800, 4)
-target = Classifier(4, pretrained=source.backbone.state_dict())
-fit(target, small_x, small_y, 60, 1e-3, "target")
+fit(source, big_x, big_y, 540, 5e-3, "source")
+drifted = mixing + 0.15 * torch.randn_like(mixing)
+small_x, small_y = task(drifted, 40, 8)
+test_x, test_y = task(drifted, 800, 8)
+target = Classifier(8, pretrained=source.state_dict())
+fit(target, small_x, small_y, 24, 2e-3, "target")
 with torch.no_grad():
     print(f"target accuracy {(target(test_x).argmax(1) == test_y).float().mean().item():.3f}")

@@ -131,7 +131,6 @@ class Backward:
         if not stats.readable(root) or root.is_complex():
             recorder.writer.narrow("backward", row)
             return
-        value = sum((r.detach().float().mean() for r in call.roots[1:]), root.detach().float().mean())
 
         def tell(numbers: list[float]) -> None:
             loss = numbers[0] / scale
@@ -142,9 +141,9 @@ class Backward:
                 recorder.pace.alert()
 
         if root.device.type == "cpu":
-            tell([root.item() if root.numel() == 1 and len(call.roots) == 1 else value.item()])
+            tell([sum(r.item() if r.numel() == 1 else r.detach().float().mean().item() for r in call.roots)])
         else:
-            recorder.later(value, tell)
+            recorder.later(torch.stack([r.detach().float().mean() for r in call.roots]).sum(), tell)
 
     # ---- gradients of an earlier step --------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -43,6 +43,7 @@ class Forward:
         self._started = 0.0
         self._grad = False
         self._handles: list[Any] = []
+        self._unhide: Callable[[], None] | None = None
         self._evaluated = 0
         self._forwards = 0
         self.n_forward = 0
@@ -50,7 +51,7 @@ class Forward:
 
     def install(self) -> None:
         """Register the hooks. The registered functions themselves return early under a compiler: Dynamo traces them."""
-        recorder, is_compiling, is_tracing = self._recorder, torch.compiler.is_compiling, torch.jit.is_tracing
+        recorder, is_compiling, is_tracing = self._recorder, torch.compiler.is_compiling, torch._C._is_tracing
 
         def before(module: nn.Module, args: tuple[Any, ...]) -> None:
             if is_compiling() or is_tracing():  # what we compute would become part of the traced graph
@@ -64,28 +65,52 @@ class Forward:
             if not (recorder.busy or recorder.off or recorder.in_backward):
                 self._after(module, args, rest)
 
-        hooks = nn.modules.module
+        hooks: Any = nn.modules.module
         self._handles = [
             hooks.register_module_forward_pre_hook(before),
             # In the exception path torch calls this with three arguments in spite of with_kwargs; `rest` takes both.
             hooks.register_module_forward_hook(after, with_kwargs=True, always_call=True),
         ]
+        self._hide()
         self.modes.install()
+
+    def _hide(self) -> None:
+        """Compiled modules warn of global hooks; ours return at once under a compiler and are no reason to."""
+        hooks: Any = nn.modules.module
+        original = getattr(hooks, "_has_any_global_hook", None)
+        if original is None:
+            return
+        own = {handle.id for handle in self._handles}
+
+        def has_any_global_hook() -> bool:
+            tables = (hooks._global_backward_pre_hooks, hooks._global_backward_hooks)
+            more = (hooks._global_forward_pre_hooks, hooks._global_forward_hooks)
+            return any(tables) or any(set(table) - own for table in more)
+
+        hooks._has_any_global_hook = has_any_global_hook
+        self._unhide = lambda: setattr(hooks, "_has_any_global_hook", original)
 
     def uninstall(self) -> None:
         """Take the hooks away."""
         for handle in self._handles:
             handle.remove()
         self._handles = []
+        if self._unhide is not None:
+            self._unhide()
         self.modes.uninstall()
 
     def _before(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         stack = self.stack
         if stack:
             stack.append(module)
-        elif threading.get_ident() == self._recorder.thread:
-            stack.append(module)
-            self._recorder.own(self._begin, module, args)
+            return
+        recorder = self._recorder
+        if threading.get_ident() != recorder.thread:
+            if recorder.thread:
+                return
+            recorder.thread = threading.get_ident()
+        stack.append(module)
+        recorder.own(self._begin, module, args)
 
     def _after(self, module: nn.Module, args: tuple[Any, ...], rest: tuple[Any, ...]) -> None:
         stack = self.stack

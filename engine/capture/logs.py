@@ -20,8 +20,6 @@ MAX_FILES: Final = 200
 MAX_FILE: Final = 1_000_000
 """Bytes of one source file; what is longer is data in disguise."""
 MAX_WARNINGS: Final = 200
-_OURS: Final = "when there are global hooks on modules"
-"""torch.compile's remark about our own hooks; the program did nothing to deserve it."""
 
 
 _MODES: Final = os.path.join("torch", "overrides.py")
@@ -70,8 +68,6 @@ class Logs:
         warnings.showwarning = self._showwarning
 
     def _showwarning(self, message: Any, category: Any, filename: str, lineno: int, *rest: Any, **more: Any) -> None:
-        if _OURS in str(message):
-            return
         if _is_detour(filename):
             filename, lineno = _outside(filename, lineno)
             rest, more = (), {k: v for k, v in more.items() if k != "line"}

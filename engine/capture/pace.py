@@ -13,8 +13,10 @@ ALERT: Final = 8
 """Steps measured after something unusual."""
 REST: Final = 100
 """Steps after which the next alert counts: a run that stays unusual must not be measured without end."""
-SMOOTH: Final = 0.2
-"""Weight of the newest cost in the running mean."""
+SMOOTH: Final = 0.1
+"""How far one step moves the running medians of costs."""
+LEAST: Final = 0.2
+"""Share of a full measurement that is extra at least, however noisy the clock is."""
 MAX_EVERY: Final = 1000
 ALLOWANCE: Final[dict[str, float]] = {"light": 0.2, "normal": 2.0, "deep": math.inf}
 """Seconds that full measurements may take in all before the budget rules: nobody feels two seconds, and a short run is
@@ -42,13 +44,13 @@ class Pace:
     def step(self, number: int, took: float, ours: float) -> None:
         """A step ended: `took` seconds in all, `ours` of them."""
         plain = max(took - ours, 1e-6)
-        self._plain = _mean(self._plain, min(plain, 4 * self._plain) if not math.isnan(self._plain) else plain)
+        self._plain = _median(self._plain, plain)
         if self.measuring:
-            self._full = _mean(self._full, ours)
+            self._full = _median(self._full, ours)
             self._spent += ours
         else:
-            self._base = _mean(self._base, ours)
-        extra = self._full - (0.0 if math.isnan(self._base) else self._base)
+            self._base = _median(self._base, ours)
+        extra = max(self._full - (0.0 if math.isnan(self._base) else self._base), LEAST * self._full)
         if math.isinf(self._budget):
             self.every = 1
         else:
@@ -69,5 +71,8 @@ class Pace:
         self.measuring = forwards <= FIRST or forwards & (forwards - 1) == 0
 
 
-def _mean(old: float, new: float) -> float:
-    return new if math.isnan(old) else old + SMOOTH * (new - old)
+def _median(old: float, new: float) -> float:
+    """A running median: a step that the machine held up for a second moves it no more than any other."""
+    if math.isnan(old):
+        return new
+    return old * (1 + SMOOTH) if new > old else old / (1 + SMOOTH)

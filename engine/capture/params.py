@@ -40,6 +40,7 @@ class Params:
         self._open: list[_Step] = []
         self._entries: dict[int, tuple[tuple[int, ...], list[ParameterEntry]]] = {}
         self._handles: list[Any] = []
+        self._nobodys: tuple[int, list[ParameterEntry]] | None = None
         self._round: set[int] = set()
         """Optimizers that stepped within this step; when one of them steps again, the next step begins."""
 
@@ -132,6 +133,7 @@ class Params:
                 if min(parameter.held) == entry.index:
                     parameter.group = number
         entry.held = now
+        registry.version += 1
         self.coverage.describe_all()
         if entry.n_steps:
             registry.optimizers.describe(entry)
@@ -148,13 +150,11 @@ class Params:
 
     def _others(self) -> Pairs:
         """Parameters in use that no optimizer holds."""
-        found: Pairs = []
-        for entry in self._recorder.registry.parameters:
-            if not entry.held and entry.tied_to is None and not entry.retired:
-                tensor = entry.ref()
-                if tensor is not None:
-                    found.append((entry, tensor))
-        return found
+        registry = self._recorder.registry
+        if self._nobodys is None or self._nobodys[0] != registry.version:
+            unheld = [e for e in registry.parameters if not e.held and e.tied_to is None and not e.retired]
+            self._nobodys = (registry.version, unheld)
+        return [(e, t) for e in self._nobodys[1] if (t := e.ref()) is not None]
 
     # ---- measuring ---------------------------------------------------------------------------------------------
 
@@ -197,11 +197,14 @@ class Params:
 
     def _elsewhere(self, step: _Step) -> None:
         """Of parameters that another optimizer holds only the presence of a gradient is told."""
-        for entry in self._recorder.registry.parameters:
-            if math.isnan(step.matrix[0, entry.index]) and entry.tied_to is None:
-                tensor = entry.ref()
-                if tensor is not None:
-                    step.matrix[0, entry.index] = float(tensor.grad is not None)
+        registry = self._recorder.registry
+        if len(step.pairs) + len(step.others) == len(registry.parameters):
+            return
+        for index in np.flatnonzero(np.isnan(step.matrix[0])):
+            entry = registry.parameters[index]
+            tensor = entry.ref() if entry.tied_to is None else None
+            if tensor is not None:
+                step.matrix[0, index] = float(tensor.grad is not None)
 
     def _distant_gradients(self, step: _Step, found: list[tuple[int, Tensor]], factor: float, full: bool) -> None:
         held = {e.index for e, _ in step.pairs}

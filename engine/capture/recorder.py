@@ -6,12 +6,12 @@ Rooms around it: `registry` knows models, parameters and optimizers by name; `fo
 
 from __future__ import annotations
 
-import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -53,7 +53,8 @@ class Recorder:
         self.off = False
         self.in_backward = False
         """Forwards in here are recomputations (activation checkpointing), not the program's."""
-        self.thread = threading.get_ident()
+        self.thread = 0
+        """The thread that trains: the one of the first forward."""
         self.faults = 0
         self.spent = 0.0
         """Seconds that we took since the last step row."""
@@ -125,7 +126,7 @@ class Recorder:
 
     def idle(self) -> bool:
         """True while nothing is to be seen."""
-        return self.off or self.busy or torch.compiler.is_compiling() or torch.jit.is_tracing()
+        return self.off or self.busy or torch.compiler.is_compiling() or torch._C._is_tracing()
 
     def safe(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T | None:
         """Call a part of ours; whatever goes wrong in it stays in it."""
@@ -141,17 +142,19 @@ class Recorder:
         """`safe`, with our computing hidden from our hooks and its time counted."""
         if self.off:
             return None
-        start, busy = time.perf_counter(), self.busy
+        if self.busy:
+            return self.safe(function, *args)
+        start = time.perf_counter()
         self.busy = True
         try:
-            return function(*args)
+            with np.errstate(all="ignore"):  # an overflow in a statistic is no warning to the user
+                return function(*args)
         except Exception as error:  # noqa: BLE001 - no fault of ours may reach the training
             self.fault(function, error)
             return None
         finally:
-            self.busy = busy
-            if not busy:
-                self.spent += time.perf_counter() - start
+            self.busy = False
+            self.spent += time.perf_counter() - start
 
     def fault(self, function: Callable[..., Any], error: Exception) -> None:
         """Count a fault of ours, write down the first few, give up after many."""
@@ -183,8 +186,18 @@ class Recorder:
 
     def tell(self, event: str, *args: Any) -> None:
         """Call this method of every observer that has it."""
-        for method in self._told.get(event, ()):
-            self.own(method, *args)
+        methods = self._told.get(event, ())
+        if not methods or self.off:
+            return
+        start, busy = time.perf_counter(), self.busy
+        self.busy = True
+        try:
+            for method in methods:
+                self.safe(method, *args)
+        finally:
+            self.busy = busy
+            if not busy:
+                self.spent += time.perf_counter() - start
 
     # ---- life --------------------------------------------------------------------------------------------------
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 WRAPPERS: Final = frozenset({"OptimizedModule", "DistributedDataParallel", "DataParallel", "FullyShardedDataParallel"})
 """Classes around a model; the user thinks of what is inside."""
+MAX_MODELS: Final = 64
+"""Models told apart; a program that makes a new one in every step has no end of them."""
 MAX_STRAYS: Final = 64
 """Modules outside the tree that get a column; a program that builds new ones in every forward has no end of them."""
 _INNER: Final = ("_orig_mod.", "module.")
@@ -88,6 +90,8 @@ class Registry:
         self._layer_names: set[str] = set()
         self._parameter_names: set[str] = set()
         self.named = False
+        self.version = 0
+        """Grows whenever a parameter is added, or held by another optimizer."""
 
     def install(self) -> None:
         """Watch optimizers being built."""
@@ -146,6 +150,8 @@ class Registry:
     def _new_root(self, module: nn.Module) -> int | None:
         if next(module.parameters(), None) is None and not _holds_modules(module):
             return None
+        if len(self.models) >= MAX_MODELS:
+            return None
         whole, name = whole_model(module)
         known = self._root_of.get(id(whole))
         if whole is not module and known is not None and known[0]() is whole:
@@ -169,8 +175,8 @@ class Registry:
                 "index": entry.index,
                 "name": name,
                 "cls": entry.cls,
-                "n_parameters": sum(p.numel() for p in parameters),
-                "n_trainable": sum(p.numel() for p in parameters if p.requires_grad),
+                "n_parameters": sum(_numel(p) for p in parameters),
+                "n_trainable": sum(_numel(p) for p in parameters if p.requires_grad),
                 "n_layers": sum(1 for _ in inner.modules()),
                 "training": module.training,
             },
@@ -285,6 +291,7 @@ class Registry:
             len(self.parameters), _free(name, self._parameter_names), weakref.ref(parameter), layer, in_model, tied_to
         )
         self.parameters.append(entry)
+        self.version += 1
         if tied_to is None:
             self._parameter_of[id(parameter)] = entry
         self.describe(entry)
@@ -414,6 +421,11 @@ def _place_in(parent: nn.Module, module: nn.Module) -> str | None:
                     if part is module:
                         return f"{attribute}.{key}.{path}"
     return None
+
+
+def _numel(parameter: Tensor) -> int:
+    """Number of entries; a lazy parameter has none before its first forward."""
+    return 0 if isinstance(parameter, nn.parameter.UninitializedParameter) else parameter.numel()
 
 
 def _free(name: str, taken: set[str]) -> str:

@@ -37,7 +37,7 @@ MAX_ENTRIES: Final = 1 << 22
 _NUMPY: Final = frozenset(
     {torch.float32, torch.float64, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8}
 )
-_WIDER: Final = frozenset({torch.float16, torch.bfloat16})
+_ORDINARY: Final = frozenset({Tensor, torch.nn.Parameter})
 Array = npt.NDArray[Any]
 
 
@@ -64,21 +64,20 @@ def strided(x: Tensor) -> Tensor | None:
 
 def host(x: Tensor) -> Array | None:
     """A numpy view (or, for types numpy lacks, a copy) of a host tensor; None for a device tensor."""
-    if x.device.type != "cpu":
+    if type(x) in _ORDINARY and x.dtype in _NUMPY and not (x.is_cuda or x.is_sparse) and x.device.type == "cpu":
+        return x.detach().numpy()
+    if x.device.type != "cpu" or (x.layout is torch.strided and x.is_quantized):
         return None
     if x.layout is not torch.strided or x.is_complex() or hasattr(x, "to_local"):
         plain = strided(x)
         if plain is None:
             return None
         x = plain
-    if x.dtype in _NUMPY:
-        array: Array = (x.detach() if x.requires_grad else x).numpy()
-        return array
-    if x.dtype in _WIDER or x.dtype.is_floating_point:
-        return x.detach().float().numpy()
-    if x.dtype is torch.bool:
-        return x.detach().to(torch.uint8).numpy()
-    return None
+    if x.dtype.is_floating_point and x.dtype not in _NUMPY:
+        x = x.float()
+    elif x.dtype is torch.bool:
+        x = x.to(torch.uint8)
+    return x.detach().resolve_neg().numpy() if x.dtype in _NUMPY else None
 
 
 def flat(a: Array) -> Array:
@@ -143,7 +142,7 @@ def gradient_on_host(v: Array) -> list[float]:
     if not math.isfinite(square):
         square = sum_of_squares(v)
         bad = n - int(np.count_nonzero(np.isfinite(v)))
-    low, high = float(v.min()), float(v.max())
+    low, high = float(np.minimum.reduce(v)), float(np.maximum.reduce(v))
     zeros = n - int(np.count_nonzero(v)) if not low > 0 and not high < 0 else 0
     return [math.sqrt(square) if square >= 0 else square, max(-low, high), zeros / n, float(bad)]
 
@@ -171,11 +170,11 @@ def _on_host(a: Array, channels: bool, bounds: tuple[float, float] | None) -> li
         v = v.astype(np.float64)
         square = float(np.dot(v, v))
         n = v.size
-    mean = float(v.sum(dtype=v.dtype)) / n
+    mean = float(np.add.reduce(v)) / n
     variance = square / n - mean * mean
     if variance < CANCELLATION * mean * mean:
         variance = float(v.var(dtype=np.float64))
-    low, high = float(v.min()), float(v.max())
+    low, high = float(np.minimum.reduce(v)), float(np.maximum.reduce(v))
     zeros = n - int(np.count_nonzero(v)) if low <= 0 <= high else 0
     sat = math.nan
     if bounds is not None or (low >= -1 and high <= 1):
@@ -214,10 +213,10 @@ def _sample_std(a: Array) -> float:
     rows = a.reshape(a.shape[0], -1)
     # Distances from the first sample: exactly 0 when all samples are equal, and no digits lost to a large mean.
     moved = rows - rows[0]
-    mean = moved.mean(axis=0)
+    mean = np.add.reduce(moved, 0) / len(rows)
     variance = np.einsum("ij,ij->j", moved, moved) / len(rows) - mean * mean
     deviation: Array = np.sqrt(np.maximum(variance, 0))
-    return float(deviation.mean())
+    return float(np.add.reduce(deviation)) / deviation.size
 
 
 def _on_device(x: Tensor, channels: bool, bounds: tuple[float, float] | None) -> Tensor:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import weakref
 from typing import TYPE_CHECKING, Final
 
 from torch import nn
 
-from aitia.engine.capture.frames import user_frame
+from aitia.engine.capture.frames import user_frames
 
 if TYPE_CHECKING:
     from aitia.engine.capture.recorder import Recorder
@@ -16,27 +15,31 @@ MAX_NAMES: Final = 100
 
 
 class Untracked:
-    """Two sets of layers, by whether a gradient could ever have reached them."""
+    """Names of layers by whether a gradient could ever have reached them; models may be gone when the run ends."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
-        self._tracked: weakref.WeakSet[nn.Module] = weakref.WeakSet()
-        self._off: weakref.WeakKeyDictionary[nn.Module, tuple[str, int] | None] = weakref.WeakKeyDictionary()
+        self._tracked: set[str] = set()
+        self._off: dict[str, list[tuple[str, int]]] = {}
 
     def see(self, module: nn.Module, grad: bool) -> None:
         """A layer ran. Only layers that own trainable parameters are of interest."""
+        if not grad and not module.training:
+            return
+        if not any(p.requires_grad for p in module._parameters.values() if p is not None):
+            return
+        name = self._recorder.name_of(module) if self._recorder.registry.named else None
+        if name is None:
+            return
         if grad:
-            self._tracked.add(module)
-        elif (
-            module.training
-            and module not in self._off
-            and any(p.requires_grad for p in module._parameters.values() if p is not None)
-        ):
-            self._off[module] = user_frame()
+            self._tracked.add(name)
+        elif name not in self._off:
+            self._off[name] = [(file, frame.f_lineno) for frame, file in user_frames()]
 
     def finish(self) -> None:
         """Tell the layers that no tracked forward ever reached, with the line that ran the first of them."""
-        found = [(m, where) for m, where in self._off.items() if m not in self._tracked]
-        names = [name for m, _ in found if (name := self._recorder.name_of(m)) is not None]
-        if names:
-            self._recorder.fact("untracked", names[0], {"layers": names[:MAX_NAMES]}, where=found[0][1])
+        found = [name for name in self._off if name not in self._tracked]
+        if found:
+            frames = self._off[found[0]]
+            data = {"layers": found[:MAX_NAMES], "lines": [line for file, line in frames if file == frames[0][0]]}
+            self._recorder.fact("untracked", found[0], data, where=frames[0] if frames else None)

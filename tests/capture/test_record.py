@@ -547,3 +547,121 @@ def test_switched_off_records_nothing(tmp_path, monkeypatch) -> None:
 
     assert watched.path is None
     assert not list(tmp_path.iterdir())
+
+
+def test_a_compiled_model_is_not_broken_into_pieces(record) -> None:
+    """Dynamo sees hooks that return at once: one graph, and the recording still has steps and gradients."""
+    x, y = data()
+    graphs: list[int] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: object) -> object:
+        graphs.append(1)
+        return graph.forward
+
+    def train() -> None:
+        model = net()
+        fast = torch.compile(model, backend=backend)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(4):
+            optimizer.zero_grad()
+            functional.cross_entropy(fast(x), y).backward()
+            optimizer.step()
+        graphs.append(-len(graphs))
+
+    run = record(train)
+
+    assert graphs[:2] == [1, -1]
+    assert run.n_steps == 4
+    assert [p.name for p in run.parameters] == ["0.weight", "0.bias", "2.weight", "2.bias"]
+    assert (run.table("step")["grad_norm"] > 0).all()
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_recomputed_forwards_are_not_counted(record, reentrant: bool) -> None:
+    """Activation checkpointing runs parts of the forward again inside backward."""
+    from torch.utils.checkpoint import checkpoint
+
+    class Checkpointed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.block, self.last = (
+                nn.Linear(6, 6),
+                nn.Sequential(nn.Linear(6, 6), nn.Tanh()),
+                nn.Linear(6, 3),
+            )
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.last(checkpoint(self.block, self.first(x), use_reentrant=reentrant))
+
+    x, y = data()
+
+    def train() -> None:
+        model = Checkpointed()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(3):
+            optimizer.zero_grad()
+            functional.cross_entropy(model(x), y).backward()
+            optimizer.step()
+
+    run = record(train)
+
+    assert run.table("step")["n_forward"].tolist() == [1.0] * 3
+    assert run.of_layer("block.0", "calls")[1].tolist() == [1.0] * 3
+    assert run.table("step")["n_backward"].tolist() == [1.0] * 3
+
+
+def test_lazy_modules_are_registered_once_they_have_shapes(record) -> None:
+    """A LazyLinear has no shape before its first forward."""
+    x, y = data()
+
+    def train() -> None:
+        model = nn.Sequential(nn.LazyLinear(3))
+        with torch.no_grad():
+            model(x)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(2):
+            optimizer.zero_grad()
+            functional.cross_entropy(model(x), y).backward()
+            optimizer.step()
+
+    assert record(train).parameter("0.weight").shape == (3, 6)
+
+
+def test_a_block_inside_a_recorded_block_joins_it(record, tmp_path) -> None:
+    """One recording, one directory."""
+    from aitia.engine.capture.watch import watch
+
+    paths = []
+
+    def train() -> None:
+        with watch(runs=tmp_path / "other") as inner:
+            net()(torch.randn(2, 6))
+        paths.append(inner.path)
+
+    run = record(train)
+
+    assert paths == [run.path]
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_fault_of_the_recorder_stays_inside(tmp_path, monkeypatch) -> None:
+    """It is written down, and the training neither sees it nor is slowed by more of the same."""
+    from aitia.engine.capture.layers import Layers
+    from aitia.engine.capture.watch import watch
+
+    def broken(*_: object) -> None:
+        raise KeyError("broken")
+
+    monkeypatch.setattr(Layers, "see", broken)
+    x, y = data()
+    with watch(runs=tmp_path) as watched:
+        model = net()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(40):
+            optimizer.zero_grad()
+            functional.cross_entropy(model(x), y).backward()
+            optimizer.step()
+    told = [f.data["what"] for f in watched.run().facts("recorder")]
+
+    assert sum("failed" in what for what in told) == 5
+    assert "switched off" in told

@@ -278,7 +278,7 @@ class Case:
         curve = self.eval_curve("accuracy")
         if curve.n:
             return curve.values[np.isfinite(curve.values)]
-        return np.asarray([p.value for p in self.log if p.accuracy and p.evaluation], dtype=np.float64)
+        return np.asarray([p.value for p in self.log if p.accuracy and p.evaluation is not False], dtype=np.float64)
 
     @cached_property
     def n_classes(self) -> int | None:

@@ -273,9 +273,7 @@ FINDERS: dict[str, tuple[Finder, ...]] = {
 }
 """Cause → ways to find the wrong line, best first; the first that finds something is used."""
 
-SECOND_CHOICE = frozenset(
-    {"graph.target_not_detached", "graph.no_grad_region", "loss.padding_counted", "loss.wrong_for_task"}
-)
+SECOND_CHOICE = frozenset({"graph.target_not_detached", "loss.padding_counted", "loss.wrong_for_task"})
 """Causes whose measurement knows the line better than a search: searched lines come after it."""
 CRASHES = ("shape.mismatch", "dtype.mismatch", "device.mismatch", "data.index_out_of_range")
 """Causes where the failing line uses a name that was made wrongly elsewhere."""
@@ -292,6 +290,8 @@ def locate(run: Run, cause: str, component: str | None, measured: SourceLocation
         except SyntaxError:
             continue
         searched = _first_found(tree, cause)
+        if cause == "graph.no_grad_region" and known:
+            searched, known = _around(tree, known), known[:1]
         near = [line for line in searched if line in known]
         if cause in CRASHES and known:
             searched = _made_from(tree, known[0])
@@ -305,6 +305,23 @@ def locate(run: Run, cause: str, component: str | None, measured: SourceLocation
         if lines:
             return SourceLocation(file=name, lines=tuple(dict.fromkeys(lines))[:MAX_LINES])
     return measured
+
+
+def _around(tree: ast.Module, lines: list[int]) -> list[int]:
+    """`with no_grad()` blocks (or functions so decorated) that hold one of these running lines; innermost first."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.With):
+            heads = [item.context_expr for item in node.items]
+        elif isinstance(node, ast.FunctionDef):
+            heads = list(node.decorator_list)
+        else:
+            continue
+        off = any(_last_name(h.func if isinstance(h, ast.Call) else h) in {"no_grad", "inference_mode"} for h in heads)
+        inside = [line for line in lines if node.lineno <= line <= (node.end_lineno or node.lineno)]
+        if off and inside:
+            found.append((lines.index(inside[0]), node.lineno, inside[0]))
+    return [line for _, head, body in sorted(found) for line in (head, body)]
 
 
 def _first_found(tree: ast.Module, cause: str) -> list[int]:

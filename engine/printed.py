@@ -24,7 +24,8 @@ _COUNTER = re.compile(r"(?i)\b(epoch|step|iter|iteration|batch|lr|seed|fold|roun
 class Printed:
     """One printed figure."""
 
-    evaluation: bool
+    evaluation: bool | None
+    """None: the label does not say."""
     accuracy: bool
     loss: bool
     value: float
@@ -37,12 +38,13 @@ def printed(text: str) -> list[Printed]:
         pairs = _PAIR.findall(line[:400])
         line_is_evaluation = bool(_EVALUATION.search(line[:40])) and not re.search(r"(?i)train", line)
         has_loss = any(_LOSS.search(label) for label, _, _ in pairs)
+        named = any(_ACCURACY.search(label) for label, _, _ in pairs)
         for label, number, percent in pairs:
             if _COUNTER.search(label.split()[-1]) and not _ACCURACY.search(label):
                 continue
             value = float(number)
             accuracy, loss = bool(_ACCURACY.search(label)), bool(_LOSS.search(label))
-            bare = bool(re.fullmatch(r"(?i)(train|val|valid|test|eval)", label.split()[-1])) and has_loss and not loss
+            bare = has_loss and not named and bool(re.fullmatch(r"(?i)(train|val|valid|test|eval)", label.split()[-1]))
             if accuracy or (bare and 0.0 <= value <= 1.0):
                 value = value / 100.0 if percent or value > 1.5 else value
                 if 0.0 <= value <= 1.0:
@@ -52,7 +54,7 @@ def printed(text: str) -> list[Printed]:
     return found
 
 
-def _is_evaluation(label: str, line: bool) -> bool:
+def _is_evaluation(label: str, line: bool) -> bool | None:
     if re.search(r"(?i)train", label):
         return False
-    return line or bool(_EVALUATION.search(label))
+    return True if line or _EVALUATION.search(label) else None

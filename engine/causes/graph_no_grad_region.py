@@ -53,8 +53,9 @@ def _never(case: Case, index: int) -> bool:
 
 def _where(case: Case, names: list[str]) -> SourceLocation | None:
     for fact in case.run.facts("untracked"):
-        if set(map(str, fact.data.get("layers", []))) & set(names):
-            return case.place(fact)
+        if set(map(str, fact.data.get("layers", []))) & set(names) and fact.file:
+            lines = [int(line) for line in fact.data.get("lines") or [fact.line]]
+            return SourceLocation(file=fact.file, lines=tuple(lines))
     return None
 
 

@@ -173,7 +173,7 @@ FACT_KINDS: Final[dict[str, str]] = {
     "count)",
     "mixed_modes": "submodules whose training flag differs from the root's. data: root, training, names",
     "untracked": "at the end: layers with trainable parameters that only ever ran with gradient tracking off (in training "
-    "mode); subject: the first. data: layers [names]",
+    "mode); subject: the first. data: layers [names], lines (of the user's frames that ran the first, innermost first)",
     "clip": "first clip call, and whenever its place or arguments change. data: function, max_norm, returned, "
     "before_backward, before_unscale, loss_scale, order (calls since the last step)",
     "scheduler_built": "data: index, cls, optimizer, config (T_max, step_size, gamma, total_steps …)",
@@ -195,7 +195,8 @@ FACT_KINDS: Final[dict[str, str]] = {
     "(counts; old ones weigh less, so that it shows the end of the training)",
     "loss_code": "what the program computed outside of modules on the way to a backward root, in the first two steps: "
     "a loss written by hand. subject: site; location: where the root was made. data: site, ops [{op, line, inputs "
-    "(shapes), output (shape), grad, expanding (the shapes broadcast to more entries than either has), outside}]",
+    "(shapes), tracked (which of them require a gradient), output (shape), grad, expanding (the shapes broadcast to "
+    "more entries than either has), outside}]",
     "graph": "the autograd graph of a backward root was walked (first steps, and after changes). data: site, ops (near "
     "the root, in order), op_counts, reached [parameter names], n_reached, not_reached_trainable [names], "
     "n_not_reached, depth, n_nodes, truncated, sites (all loss sites in this graph), terms [{site (-1: no loss "
@@ -204,7 +205,10 @@ FACT_KINDS: Final[dict[str, str]] = {
     "{softmax_before_log_softmax, sigmoid_before_bce_logits, softmax_before_nll, relu_before_mse … (bool), sqrt_nodes, "
     "n_matmul, n_nonlinear, singular_near_root [names]}",
     "alignment": "integer targets against integer inputs of a sequence model. data: match_by_offset {offset: share}, "
-    "copy_share, best (offset that matches most)",
+    "copy_share, best (offset that matches most); where it is 1 and "
+    "last targets are ignored: ended_share (sequences of which that is true), last_target_share (of them: with the most "
+    "frequent last counted target), stop_token (most frequent input at the first ignored place), stop_share, "
+    "stop_is_target (it is a counted target somewhere)",
     "nonfinite": "the first non-finite value. data: kind "
     "(input|activation|loss|gradient|parameter|optimizer_state|target), where (forward|loss|backward|step), op, "
     "module, row (sample), inputs_finite, values [{shape, min, max, absmin, zeros, nan, inf}] (that entered), masked "
@@ -215,6 +219,7 @@ FACT_KINDS: Final[dict[str, str]] = {
     "exception": "data: as `Failure`; oom (bool)",
     "state_dict": "state_dict() of a watched model was kept alive. data: root, aliased (bool: shares storage with the "
     "live parameters), alive_after_steps",
+    "states_taken": "at the end, per model: at which steps (last finished + 1) state_dict() was called. data: root, steps",
     "load_state_dict": "data: root, strict, matched, missing [..], unexpected [..], n_missing, n_unexpected, n_model, "
     "n_given, aliased (bool: it was given the model's own live tensors), raised",
     "loaded_weights": "first use of a model after load_state_dict. data: root, n, changed [parameters that are not as "
@@ -228,6 +233,12 @@ FACT_KINDS: Final[dict[str, str]] = {
     "loss_eval; fit_one_batch: loss_before, loss_after, best, steps. Or: skipped, failed",
     "sample_neighbours": "nearest-neighbour label agreement. data: agreement, chance, n, dims, classes, n_repeated "
     "(samples whose input occurs more than once), repeated_agreement (share of them with the same label)",
+    "rows": "at the end, per model with floating inputs on the CPU: fingerprints of single samples. data: root, n_trained "
+    "(rows of training forwards), n_distinct, n_again (rows that had been trained on before), first_pass (rows before the "
+    "first one came back), n_evaluated (rows of forwards in evaluation mode after training began), n_met (of them: rows "
+    "that were trained on), n_batches, n_partial (evaluation batches of which some rows were trained on and some not), "
+    "feature_shift (median over features of |mean in evaluation - mean in training| in standard deviations), "
+    "feature_error (what chance gives), features_shifted (share of features beyond 0.5), n_features",
     "memory": "when graphs pile up, and at the end. data: live_graphs (graphs of losses more than 20 steps old that "
     "are still alive), tensors_alive (of them: the loss tensor itself is kept), history_len, rss_first, rss_peak, "
     "activation_bytes (of one step), parameter_bytes, final",

@@ -82,6 +82,8 @@ def test_evaluation_is_averaged_by_samples() -> None:
     [
         ("epoch 3 loss 0.52 val acc 0.91", (True, 0.91)),
         ("Epoch: 12 | train accuracy: 87.5%", (False, 0.875)),
+        ("epoch 5 loss 0.0454 accuracy 0.835", (None, 0.835)),
+        ("epoch 4 train 0.0028 valid loss 0.2412 valid acc 0.940", (True, 0.94)),
         ("test accuracy = 98.1 %", (True, 0.981)),
         ("epoch 16  loss 1.817  train 0.416  val 0.100", (True, 0.1)),
     ],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -56,7 +55,9 @@ def fix(
         return
     screen.print(f"{diagnosis.hypotheses[0].cause}: {diagnosis.summary}")
     tell_incident(screen, incident)
-    if incident.fix.diff and not apply:
+    if apply and not incident.applied:
+        screen.print("\nThe program was not changed: only a repair whose proof did not fail is written.")
+    elif incident.fix.diff and not apply:
         screen.print("\nThe program was not changed. To write the repair: aitia fix --apply")
 
 
@@ -72,7 +73,7 @@ def tell_incident(screen: Console, incident: Incident) -> None:
     from rich.text import Text
 
     from aitia.commands.answer import tell_fix
-    from aitia.commands.screen import clean
+    from aitia.commands.screen import clean, here
 
     screen.print()
     tell_fix(screen, incident.fix)
@@ -81,19 +82,12 @@ def tell_incident(screen: Console, incident: Incident) -> None:
     table.add_column(overflow="fold")
     if incident.test is not None:
         status = f"{incident.test_status}: {incident.test_reason}" if incident.test_reason else incident.test_status
-        table.add_row("Test", Text(f"{_here(incident.test)} ({clean(status)})"))
+        table.add_row("Test", Text(f"{here(incident.test)} ({clean(status)})"))
     if incident.journal is not None:
-        table.add_row("Journal", Text(_here(incident.journal)))
+        table.add_row("Journal", Text(here(incident.journal)))
     for path in incident.applied:
-        table.add_row("Changed", Text(f"{_here(path)} (the old file is kept beside it)"))
+        table.add_row("Changed", Text(f"{here(path)} (the old file is kept beside it)"))
     for tried in incident.refuted:
         table.add_row("Refuted", Text(clean(tried)))
     screen.print()
     screen.print(table)
-
-
-def _here(path: Path) -> str:
-    """The path as one would type it."""
-    with contextlib.suppress(ValueError):
-        return str(path.relative_to(Path.cwd()))
-    return str(path)

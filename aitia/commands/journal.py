@@ -18,7 +18,7 @@ def journal(
     as_json: AsJson = False,
 ) -> None:
     """List the journal's entries, or search them."""
-    from aitia.commands.screen import clean, console, say_json
+    from aitia.commands.screen import clean, console, here, say_json
     from aitia.journal.entries import entries
 
     found = entries(project or Path.cwd(), search)
@@ -37,6 +37,6 @@ def journal(
     for title in ("date", "cause", "component", "status", "entry"):
         table.add_column(title, overflow="fold")
     for entry in found:
-        cells = (entry.date, entry.cause, entry.component or "", entry.status, str(entry.path))
+        cells = (entry.date, entry.cause, entry.component or "", entry.status, here(entry.path))
         table.add_row(*(Text(clean(cell)) for cell in cells))
     screen.print(table)

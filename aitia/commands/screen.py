@@ -7,7 +7,8 @@ import math
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
@@ -49,6 +50,13 @@ def complain(message: str, *, as_json: bool = False) -> None:
     sys.stderr.write(f"aitia: {line}\n")
     if as_json:
         say_json({"error": line})
+
+
+def here(path: Path) -> str:
+    """The path as one would type it in the current folder."""
+    with suppress(ValueError):
+        return str(path.relative_to(Path.cwd()))
+    return str(path)
 
 
 @contextmanager

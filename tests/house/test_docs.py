@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -72,3 +73,24 @@ def test_no_tracked_file_carries_a_path_of_one_machine() -> None:
     ]
 
     assert found == []
+
+
+def test_the_readmes_python_example_runs(tmp_path: Path) -> None:
+    """As it stands there, around a training that forgot to clear its gradients."""
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    setup = (
+        "import torch\n"
+        "model = torch.nn.Linear(4, 2)\n"
+        "optimizer = torch.optim.SGD(model.parameters(), lr=0.1)\n"
+        "loader = [(torch.randn(16, 4), torch.randint(2, (16,))) for _ in range(40)]\n"
+        "def train(model, optimizer, loader):\n"
+        "    for x, y in loader:\n"
+        "        torch.nn.functional.cross_entropy(model(x), y).backward()\n"
+        "        optimizer.step()\n"
+    )
+    (tmp_path / "example.py").write_text(setup + "".join(blocks))
+    done = subprocess.run([sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert blocks
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "loop.missing_zero_grad" in done.stdout

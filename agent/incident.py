@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Literal
 from aitia.agent import regression
 from aitia.agent.fix import advice, apply, patch_for, unchanged, unified
 from aitia.agent.invariants import Invariant, by_diagnosis, invariant
-from aitia.agent.proof import Proof, prove
+from aitia.agent.proof import Proof, accused_after, prove
 from aitia.agent.repairs import Patch
 from aitia.engine.records import CausalHypothesis, Diagnosis, Fix, Record, Verification
 from aitia.engine.store.reader import Run
@@ -22,6 +23,7 @@ MAX_TRIED = 2
 WORTH_TRYING = 0.2
 """Below this confidence a repair that happens to help would prove little."""
 NO_CODEMOD = "no mechanical repair fits this cause, so there is nothing to run the test against"
+NO_SCRIPT = "the run was recorded inside another program, so there is no script to run again"
 NO_PYTEST = "pytest is not installed (pip install pytest)"
 UNDECIDED = "nothing to fix yet: no cause is certain enough, and no repair of a suspected one could be proved"
 NOT_RUN = "proving was not asked for"
@@ -92,26 +94,35 @@ def close(
         return Incident(fix=Fix(summary=UNDECIDED), refuted=tuple(a.refuted for a in attempts if a.refuted))
     refuted = tuple(a.refuted for a in attempts if a is not best and a.refuted)
     refuted += tuple(f"a change by the language model was refused: {n}" for a in attempts for n in a.notes)
-    fix = best.fix(run)
     holds = best.proof.status == "proved" or (not best.proof.seconds and not best.by_model)
     applied = tuple(_applied(run, best.patch, root)) if apply and holds and best.patch is not None else ()
-    text = regression.compose(run, best.hypothesis, best.check, best.status)
-    test = regression.write(root, run, best.hypothesis, text)
-    verification = _verification(best)
+    incident = Incident(
+        cause=best.hypothesis.cause, hypothesis=best.hypothesis.id, fix=best.fix(run),
+        verification=_verification(best), test_status=best.proof.status, test_reason=best.proof.reason,
+        applied=applied, refuted=refuted, seconds=round(sum(a.proof.seconds for a in attempts), 1),
+    )  # fmt: skip
+    return _written_down(run, diagnosis, root, best, incident)
+
+
+def _written_down(run: Run, diagnosis: Diagnosis, root: Path, best: _Attempt, incident: Incident) -> Incident:
+    """The incident with its regression test and its journal entry as files of the project."""
+    test = None
+    if regression.repeatable(run):
+        text = regression.compose(run, best.hypothesis, best.check, best.status)
+        test = regression.write(root, run, best.hypothesis, text)
+    proved = incident.verification.status == "proved"
     hypothesis = best.hypothesis.model_copy(update={
-        "fix": fix, "verification": verification,
-        "rung": "intervention" if verification.status == "proved" else best.hypothesis.rung,
+        "fix": incident.fix, "verification": incident.verification,
+        "rung": "intervention" if proved else best.hypothesis.rung,
     })  # fmt: skip
+    status = "applied" if incident.applied else (best.proof.status if best.patch is not None else "no fix")
     outcome = Outcome(
-        fix=fix, status="applied" if applied else (best.proof.status if best.patch is not None else "no fix"),
-        resolution=_resolution(best, applied), test=test.relative_to(root).as_posix(), refuted=refuted,
+        fix=incident.fix, status=status, resolution=_resolution(best, incident.applied), refuted=incident.refuted,
+        test=test.relative_to(root).as_posix() if test is not None else None,
     )  # fmt: skip
     journal = write(root, run, diagnosis, hypothesis, outcome)
-    return Incident(
-        cause=hypothesis.cause, hypothesis=hypothesis.id, fix=fix, verification=verification, journal=journal,
-        test=test, test_status=best.proof.status, test_reason=best.proof.reason, applied=applied, refuted=refuted,
-        seconds=round(sum(a.proof.seconds for a in attempts), 1),
-    )  # fmt: skip
+    changes = {"test": test, "journal": journal, "test_status": best.proof.status if test is not None else "none"}
+    return incident.model_copy(update=changes)
 
 
 @dataclass(frozen=True)
@@ -172,29 +183,49 @@ def _attempts(run: Run, diagnosis: Diagnosis, root: Path, proving: bool, write_e
             patch, notes = write_edit(hypothesis)
         if number and patch is None:
             continue
-        check, proof = _prove(run, hypothesis, patch, root, proving)
+        check, proof = _prove(run, diagnosis, hypothesis, patch, root if proving else None)
         tried += patch is not None
         yield _Attempt(hypothesis=hypothesis, patch=patch, check=check, proof=proof, notes=tuple(notes))
-        if proof.status == "proved":
-            return
+        if proof.status == "proved" or patch is None:
+            return  # a later cause that happens to be repairable must not stand in for the first
 
 
 def _prove(
-    run: Run, hypothesis: CausalHypothesis, patch: Patch | None, root: Path, proving: bool
+    run: Run, diagnosis: Diagnosis, hypothesis: CausalHypothesis, patch: Patch | None, root: Path | None
 ) -> tuple[Invariant, Proof]:
+    """What the test asserts, and whether it was proved; without a `root` nothing is run."""
     check = invariant(run, hypothesis)
-    for reason, applies in ((NOT_RUN, not proving), (NO_CODEMOD, patch is None), (NO_PYTEST, not _has_pytest())):
+    for reason, applies in ((NOT_RUN, root is None), (NO_CODEMOD, patch is None), (NO_PYTEST, not _has_pytest()),
+                            (NO_SCRIPT, not regression.repeatable(run))):  # fmt: skip
         if applies:
             return check, Proof(status="unproved", reason=reason)
-    files = patch.files if patch is not None else {}
+    if root is None or patch is None:
+        raise AssertionError("unreachable: both were just ruled out")
+    files = patch.files
     proof = prove(regression.compose(run, hypothesis, check), root, run.sources, files)
     fallback = by_diagnosis(hypothesis.cause)
     if proof.before is None and check != fallback:  # the number did not show the fault: let the diagnosis judge
         second = prove(regression.compose(run, hypothesis, fallback), root, run.sources, files)
         second = second.model_copy(update={"seconds": proof.seconds + second.seconds})
-        if second.status == "proved":
-            return fallback, second
+        return (fallback, second) if second.status == "proved" else (check, proof)
+    if proof.status == "proved" and check != fallback:
+        started = time.monotonic()
+        objection = _objection(run, diagnosis, hypothesis, root, files)
+        proof = proof.model_copy(update={"seconds": round(proof.seconds + time.monotonic() - started, 1)})
+        if objection is not None:
+            proof = proof.model_copy(update={"status": "unproved", "reason": objection})
     return check, proof
+
+
+def _objection(
+    run: Run, diagnosis: Diagnosis, hypothesis: CausalHypothesis, root: Path, files: dict[str, str]
+) -> str | None:
+    """Why a test that passes proves nothing: the whole repaired program is accused of this, or of something new."""
+    after = accused_after(run, root, {**run.sources, **files})
+    if after is None:
+        return "the test passes on the repaired program, but the whole of it left no recording"
+    wrong = sorted((after - {h.cause for h in diagnosis.hypotheses}) | (after & {hypothesis.cause}))
+    return f"the test passes on the repaired program, but that is accused of {', '.join(wrong)}" if wrong else None
 
 
 def _verification(attempt: _Attempt) -> Verification:

@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import Literal
 
 from aitia.agent import sandbox
+from aitia.engine.reason import diagnose
 from aitia.engine.records import Record
+from aitia.engine.store.reader import Run, list_runs
 
 TIMEOUT_S = 180.0
 """For one run of the test: it starts Python twice and loads torch."""
 FAILED, PASSED = 1, 0
 """Exit codes of pytest: tests failed, all passed. Anything else is an error of the test itself."""
 TEST = "test_proof.py"
+ACCUSED = 0.5
+"""Confidence from which a cause counts as accused: more likely than not."""
 
 
 class Proof(Record):
@@ -56,6 +60,20 @@ def prove(
     else:
         reason = f"it fails on the repaired program, too: {_assertion(green.output) or _last(green.output)}"
     return Proof(status="unproved", reason=reason, before=said, seconds=seconds)
+
+
+def accused_after(run: Run, root: Path, sources: Mapping[str, str], *, timeout: float = TIMEOUT_S) -> set[str] | None:
+    """What aitia accuses in the whole program with these sources; None where it left nothing to judge."""
+    program = run.info.command if run.info.script is None else (run.info.script, *run.info.command[1:])
+    with sandbox.copied(root, sources) as copy:
+        runs = copy.parent / "runs"
+        command = [sys.executable, "-m", "aitia.testing", "-1", str(runs), *program]
+        sandbox.run(command, cwd=copy, timeout=timeout)
+        found = list_runs(runs)
+        if not found:
+            return None
+        repaired = diagnose(Run(found[0]))
+    return {h.cause for h in repaired.hypotheses if repaired.verdict == "faulty" and h.confidence >= ACCUSED}
 
 
 def _once(test: str, root: Path, sources: Mapping[str, str], timeout: float) -> sandbox.Outcome:

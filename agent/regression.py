@@ -23,7 +23,7 @@ def compose(run: Run, hypothesis: CausalHypothesis, check: Invariant, status: st
     names = sorted({"record", *(n for n in check.imports if n != "np")})
     numpy = "import numpy as np\n\n" if "np" in check.imports else ""
     arguments = f", {json.dumps(run.info.command[1:])}" if len(run.info.command) > 1 else ""
-    script = json.dumps(run.info.script or "train.py")
+    script = '"-m"' if _is_module(run) else f"ROOT / {json.dumps(run.info.script)}"
     return (
         f'"""{check.claim}\n\n{MARK} after run {run.id}, which suffered from {hypothesis.cause}.\n'
         f'Status: {status}.\n"""\n\n'
@@ -31,14 +31,24 @@ def compose(run: Run, hypothesis: CausalHypothesis, check: Invariant, status: st
         f"ROOT = Path(__file__).resolve().parents[1]\n\n\n"
         f"def test_{check.name}() -> None:\n"
         f'    """{check.claim}"""\n'
-        f"    run = record(ROOT / {script}{arguments}, steps={check.steps}, cwd=ROOT)\n\n"
+        f"    run = record({script}{arguments}, steps={check.steps}, cwd=ROOT)\n\n"
         f"{textwrap.indent(check.body, '    ')}\n"
     )
 
 
+def repeatable(run: Run) -> bool:
+    """Whether there is a script or a module to run again; a block recorded in a notebook has none."""
+    return run.info.script is not None or _is_module(run)
+
+
+def _is_module(run: Run) -> bool:
+    return run.info.script is None and len(run.info.command) > 1 and run.info.command[0] == "-m"
+
+
 def place(root: Path, run: Run, hypothesis: CausalHypothesis) -> Path:
     """Where the test belongs: `tests/test_<script>_<cause>.py`, or beside a file of that name that is not ours."""
-    stem = slug(Path(run.info.script or "train").stem).replace("-", "_")
+    name = run.info.command[1].rpartition(".")[2] if _is_module(run) else Path(run.info.script or "train").stem
+    stem = slug(name).replace("-", "_")
     name = f"test_{stem}_{hypothesis.cause.partition('.')[2]}"
     path = root / FOLDER / f"{name}.py"
     ours = not path.exists() or MARK in path.read_text("utf-8", "replace")[:400]

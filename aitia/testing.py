@@ -50,15 +50,17 @@ def record(
 ) -> Run:
     """Run `script` in its own process under the recorder; stop it after `steps` optimizer steps (None: at its end).
 
-    The program runs in `cwd` (default: the script's folder). It may fail: then `run.info.status` says so. Raises
-    `RecordingError` when there is nothing to look at.
+    The program runs in `cwd` (default: the script's folder); a module is given as `record("-m", ["package.train"])`. It
+    may fail: then `run.info.status` says so. Raises `RecordingError` when there is nothing to look at.
     """
-    path = Path(script).resolve()
-    if not path.is_file():
+    module = script == "-m"
+    path = Path(args[0] if module else script).resolve()
+    if not module and not path.is_file():
         raise RecordingError(f"there is no script {path}")
     folder = Path(cwd).resolve() if cwd is not None else path.parent
     runs = Path(tempfile.mkdtemp(prefix="aitia-test-"))
-    command = [sys.executable, "-m", "aitia.testing", str(-1 if steps is None else steps), str(runs), str(path), *args]
+    program = ["-m", *args] if module else [str(path), *args]
+    command = [sys.executable, "-m", "aitia.testing", str(-1 if steps is None else steps), str(runs), *program]
     process = subprocess.Popen(
         command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         start_new_session=True,

@@ -197,6 +197,22 @@ def test_a_cause_without_a_repair_gets_advice_and_an_unproved_test(tmp_path: Pat
     assert [e.status for e in entries(project)] == ["no fix"]
 
 
+def test_a_module_is_run_as_a_module(tmp_path: Path, run: Run) -> None:
+    """`python -m package.train` is repeated as such; a notebook's block cannot be repeated, and gets no test."""
+    module = run.info.model_copy(update={"script": None, "command": ("-m", "package.train", "--lr", "1")})
+    block = run.info.model_copy(update={"script": None, "command": ()})
+    hypothesis, check = accuse("loop.missing_zero_grad", 3), by_diagnosis("loop.missing_zero_grad")
+    again = Run(run.path)
+
+    again.info = module
+    assert 'record("-m", ["package.train", "--lr", "1"], steps' in regression.compose(again, hypothesis, check)
+    assert regression.place(tmp_path, again, hypothesis).name == "test_train_missing_zero_grad.py"
+    again.info = block
+    incident = close(again, faulty(again, "loop.missing_zero_grad", 3), tmp_path)
+    assert (incident.test, incident.test_status) == (None, "none")
+    assert "recorded inside another program" in incident.test_reason
+
+
 def test_nothing_is_left_behind_where_nothing_is_wrong(tmp_path: Path, project: Path) -> None:
     """A healthy run has nothing to fix."""
     run = run_of(tmp_path / "runs", PROGRAM)

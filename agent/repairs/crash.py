@@ -11,6 +11,7 @@ from aitia.agent.repairs.loss import loss_calls
 from aitia.agent.repairs.source import number
 from aitia.engine.records import Failure
 
+PAIR = re.compile(r"[Ee]xpected hidden(?:\[\d\])? size \(([\d, ]+)\), got [\[(]([\d, ]+)[\])]")
 SIZES = re.compile(r"\[([\d, ]*)\]")
 INPUT_ARGUMENT = {"Linear": ("in_features", 0), "Conv2d": ("in_channels", 0), "Conv1d": ("in_channels", 0),
                   "LSTM": ("input_size", 0), "GRU": ("input_size", 0), "RNN": ("input_size", 0),
@@ -23,6 +24,9 @@ def shape_mismatch(accused: Accused) -> Patch | None:
     failure = accused.run.info.failure
     if failure is None or failure.module_class not in INPUT_ARGUMENT:
         return None
+    partial = _partial_batch(accused, failure)
+    if partial is not None:
+        return partial
     handed, weight = sizes(next(iter(failure.inputs), "")), sizes(failure.parameters.get("weight", ""))
     weight = weight or sizes(next(iter(failure.parameters.values()), ""))
     if not handed or not weight:
@@ -110,6 +114,31 @@ def sizes(text: str) -> list[int]:
 def _largest_id(accused: Accused) -> float | None:
     rows = accused.run.table("batch")["in_max"]
     return float(rows[-1]) if len(rows) else None
+
+
+def _partial_batch(accused: Accused, failure: Failure) -> Patch | None:
+    """A state made for a full batch meets the last, smaller one: take its size from the input instead."""
+    state = PAIR.search(failure.message)
+    batch = sizes(next(iter(failure.inputs), ""))
+    if state is None or not batch:
+        return None
+    wanted, given = ([int(n) for n in group.split(",")] for group in state.groups())
+    differ = [(w, g) for w, g in zip(wanted, given, strict=False) if w != g]
+    if len(differ) != 1 or differ[0][0] not in batch:
+        return None
+    size, wrong = differ[0]
+    for source in accused.sources:
+        known = {last_name(a.targets[0].target) for a in source.nodes(cst.Assign) if number(a.value) == wrong}
+        for function in source.nodes(cst.FunctionDef):
+            if function.name.value != "forward" or len(function.params.params) < 2:
+                continue
+            used: list[cst.BaseExpression] = [n for n in source.nodes(cst.Name, function.body) if n.value in known]
+            used += [n for n in source.nodes(cst.Integer, function.body) if number(n) == wrong]
+            if len(used) == 1:
+                edits, name = Edits(source), function.params.params[1].name.value
+                edits.replace(used[0], f"{name}.size({batch.index(size)})")
+                return accused.patch(f"take the batch size from {name}: the last batch may be smaller", edits)
+    return None
 
 
 def _flatten(accused: Accused, failure: Failure) -> Patch | None:

@@ -40,7 +40,9 @@ def nan_or_inf_input(accused: Accused) -> Patch | None:
             for c in source.calls("tensor", "as_tensor", "from_numpy", "FloatTensor")
             if not source.calls("nan_to_num", within=c)
         ]
-        call = accused.pick([c for c in made if source.line(c) in accused.lines(source)], source)
+        made = [c for c in made if source.line(c) in accused.lines(source)]
+        floating = [c for c in made if "float" in source.code(c)]
+        call = accused.pick(made if len(made) == 1 else floating, source)
         if call is None:
             continue
         edits = Edits(source)

@@ -242,6 +242,23 @@ def test_the_dimension_that_disagrees_is_mended(tmp_path: Path, handed: str, lin
     assert patch.files["train.py"] == SHAPES.replace(line, expected)
 
 
+def test_a_state_follows_the_size_of_the_batch(tmp_path: Path) -> None:
+    """The last batch of a pass is smaller than the constant that the state was made with."""
+    source = (
+        "from torch import nn\nBATCH = 48\nclass Net(nn.Module):\n    def forward(self, x):\n"
+        "        h = self.start.repeat(1, BATCH, 1)\n        return self.gru(x, h)\n"
+    )
+    failure = Failure(
+        type="RuntimeError", message="Expected hidden size (1, 20, 24), got [1, 48, 24]", traceback="", module="gru",
+        module_class="GRU", inputs=("float32[20, 24, 1]",), parameters={"weight_ih_l0": "float32[72, 1]"},
+    )  # fmt: skip
+
+    patch = patch_for(run_of(tmp_path, source, failure=failure), accuse("shape.mismatch", 6, component="gru"))
+
+    assert patch is not None
+    assert patch.files["train.py"] == source.replace("repeat(1, BATCH", "repeat(1, x.size(0)")
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [("32 * 4 * 4", 512.0), ("1e-3", 0.001), ("-(2 + 3) / 2", -2.5), ("n * 4", None), ("True", None), ("'x'", None),

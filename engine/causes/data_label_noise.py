@@ -6,42 +6,90 @@ Source: TheDeepChecker; DeepCrime TCL.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
-from aitia.engine.case import Case
-from aitia.engine.causes.base import STRONG, Cause, Weight, supports
+from aitia.engine.case import Case, Floats
+from aitia.engine.causes.base import MODERATE, STRONG, WEAK, Cause, Weight, supports
+
+SWAPPED = 0.6
+"""Share of a class that evaluation takes for another one, beyond which its name and not its look is at fault."""
 
 
 def weigh(case: Case) -> Iterator[Weight]:
     """Errors that sit in one or two cells of the confusion table, while all other classes are learned."""
-    for fact in case.run.facts("confusion"):
-        table = np.asarray(fact.data.get("table") or [], dtype=float)
-        if fact.data.get("grad") is not True or table.ndim != 2 or len(table) < 3:
-            continue
-        total, errors = table.sum(), table.copy()
-        np.fill_diagonal(errors, 0.0)
-        if total < 200 or errors.sum() < 0.03 * total:
-            continue
-        a, b = (int(i) for i in np.unravel_index(int(errors.argmax()), errors.shape))
-        pair = errors[a, b] + errors[b, a]
-        share = float(pair / errors.sum())
-        mixed = float(errors[a, b] / max(table[a].sum(), 1e-9))
-        others = [i for i in range(len(table)) if i not in {a, b} and table[i].sum() > 0]
-        good = float(np.mean([table[i, i] / table[i].sum() for i in others])) if others else 0.0
-        chance_share = 2.0 / (len(table) * (len(table) - 1))
-        if share > max(0.6, 4 * chance_share) and mixed > 0.15 and good > 0.9:
+    train, held_out = case.confusion(grad=True), case.confusion(grad=False)
+    mixed = None if train is None else _pair(train)
+    apart = None if held_out is None else _pair(held_out)
+    if mixed is not None and (held_out is None or held_out.shape == mixed.table.shape):
+        yield from _in_training(mixed, held_out)
+    elif apart is not None and train is not None and train.shape == apart.table.shape:
+        a, b = apart.a, apart.b
+        own = float(train[a, a] / max(train[a].sum(), 1e-9))
+        if apart.mixed > SWAPPED and own > 0.9:
             yield supports(
-                STRONG,
-                f"{100 * share:.0f} % of the training errors are between classes {a} and {b} ({100 * mixed:.0f} % of class "
-                f"{a} is taken for {b}), while the other classes reach {100 * good:.0f} %: their labels are mixed up",
+                STRONG + WEAK,
+                f"in training {100 * own:.0f} % of class {a} are recognised, but in evaluation {100 * apart.mixed:.0f} % of it "
+                f"are taken for {b}, while the other classes reach {100 * apart.good:.0f} %: the two have other names there",
                 tool="layer_analyzer",
                 step=1,
-                share=share,
-                mixed=mixed,
-                others=good,
+                trained=own,
+                mixed=apart.mixed,
+                others=apart.good,
             )
-            return
+
+
+def _in_training(pair: _Pair, held_out: Floats | None) -> Iterator[Weight]:
+    """Mixed-up labels do harm in training alone; classes that are alike are mistaken for each other everywhere."""
+    a, b = pair.a, pair.b
+    counted = held_out is not None and held_out[a].sum() >= 10
+    elsewhere = float((held_out[a, b]) / held_out[a].sum()) if held_out is not None and counted else None
+    alike = elsewhere is None or elsewhere > 0.5 * pair.mixed
+    yield supports(
+        MODERATE if alike else STRONG,
+        f"{100 * pair.share:.0f} % of the training errors are between classes {a} and {b} ({100 * pair.mixed:.0f} % of class "
+        f"{a} is taken for {b}"
+        + (f", in evaluation {100 * elsewhere:.0f} %" if elsewhere is not None else "")
+        + f"), while the other classes reach {100 * pair.good:.0f} %"
+        + ("" if alike else ": their training labels are mixed up"),
+        tool="layer_analyzer",
+        step=1,
+        share=pair.share,
+        mixed=pair.mixed,
+        elsewhere=elsewhere,
+        others=pair.good,
+    )
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """The two classes between which most errors are."""
+
+    table: Floats
+    a: int
+    b: int
+    share: float
+    mixed: float
+    good: float
+
+
+def _pair(table: Floats) -> _Pair | None:
+    if len(table) < 3 or table.sum() < 100:
+        return None
+    errors = table.copy()
+    np.fill_diagonal(errors, 0.0)
+    if errors.sum() < 0.03 * table.sum():
+        return None
+    a, b = (int(i) for i in np.unravel_index(int(errors.argmax()), errors.shape))
+    share = float((errors[a, b] + errors[b, a]) / errors.sum())
+    mixed = float(errors[a, b] / max(table[a].sum(), 1e-9))
+    others = [i for i in range(len(table)) if i not in {a, b} and table[i].sum() > 0]
+    good = float(np.mean([table[i, i] / table[i].sum() for i in others])) if others else 0.0
+    by_chance = 2.0 / (len(table) * (len(table) - 1))
+    if share > max(0.6, 4 * by_chance) and mixed > 0.15 and good > 0.9:
+        return _Pair(table, a, b, share, mixed, good)
+    return None
 
 
 CAUSE = Cause(

@@ -22,9 +22,11 @@ def weigh(case: Case) -> Iterator[Weight]:
     """Spread of the targets inside batches against between the batches of one epoch."""
     loader = next((f for f in case.run.facts("loader") if f.data.get("training") is not False), None)
     window = int((loader.data.get("n_batches") if loader else 0) or 0) or WINDOW
+    batch = case.run.table("batch")
+    samples = nanmedian(batch["n"][batch["grad"] == 1])  # targets inside one sample (tokens, pixels) are alike
     for site in case.run.losses:
         rows = case.calls(grad=True, site=site.index)
-        streams = [_excess(stream, max(6, min(window, 200))) for stream in _streams(rows)]
+        streams = [_excess(stream, max(6, min(window, 200)), samples) for stream in _streams(rows)]
         found = [s for s in streams if s is not None]
         if not found or len(found) < len(streams):
             continue
@@ -67,9 +69,10 @@ def _streams(rows: dict[str, Array]) -> list[dict[str, Array]]:
     return [{name: column[place == k] for name, column in rows.items()} for k in range(max(1, streams))]
 
 
-def _excess(rows: dict[str, Array], window: int) -> tuple[float, float] | None:
+def _excess(rows: dict[str, Array], window: int, samples: float) -> tuple[float, float] | None:
     """(between-batch spread over what chance gives, share of the spread that lies inside batches), median over windows."""
-    mean, std, n = rows["target_mean"], rows["target_std"], rows["n"]
+    mean, std = rows["target_mean"], rows["target_std"]
+    n = np.fmin(rows["n"] * np.where(rows["valid_share"] > 0, rows["valid_share"], 1.0), samples)
     ok = np.isfinite(mean) & np.isfinite(std)
     mean, std, n = mean[ok], std[ok], n[ok]
     if len(mean) < 2 * 6:

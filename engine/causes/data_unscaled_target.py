@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from aitia.engine.case import Case, nanmedian
 from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, Cause, Weight, against, supports, symptom
 
 REGRESSION = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "gaussian_nll_loss")
 LARGE = 20.0
+BEHIND = 0.5
+"""Share of the first distance to the targets that is left when the steps are spent on their size."""
 
 
 def weigh(case: Case) -> Iterator[Weight]:
@@ -46,6 +50,36 @@ def weigh(case: Case) -> Iterator[Weight]:
         elif not behind:
             yield against(STRONG, "the outputs reached the targets all the same", gap=gap)
         return
+    if not case.train_loss_calls:
+        yield from _by_hand(case)
+
+
+def _by_hand(case: Case) -> Iterator[Weight]:
+    """A squared error written by hand: its root tells the distance from the outputs to the targets."""
+    graph = next(iter(case.run.facts("graph")), None)
+    ops = [str(op) for op in (graph.data.get("ops") or [])[:3]] if graph else []
+    rows = case.run.table("batch")
+    outputs = rows["grad"] == 1
+    values = case.per_backward.values
+    if ops[:1] != ["MeanBackward0"] or not {"PowBackward0", "SubBackward0"} <= set(ops) or outputs.sum() < 5:
+        return
+    distance, left = float(np.sqrt(nanmedian(values[:3]))), float(np.sqrt(nanmedian(values[-5:])))
+    output = nanmedian(np.abs(rows["out_mean"][outputs][:3]) + rows["out_std"][outputs][:3])
+    if distance < LARGE or output > 0.2 * distance:
+        return
+    behind = left > BEHIND * distance or case.diverged or case.nonfinite_step is not None
+    yield supports(
+        DECISIVE if behind else MODERATE,
+        f"outputs start at about {output:.2g} and are {distance:.4g} away from their targets (root of the mean square): "
+        f"most of the loss is the targets' size; at the end {left:.4g} are left",
+        tool="layer_analyzer",
+        step=1,
+        distance=distance,
+        left=left,
+        output=output,
+    )
+    if not behind:
+        yield against(STRONG, "the outputs reached the targets all the same", left=left)
 
 
 CAUSE = Cause(

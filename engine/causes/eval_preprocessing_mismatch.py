@@ -13,6 +13,9 @@ from aitia.engine.case import Case, nanmedian
 from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, Cause, Weight, against, supports, symptom
 from aitia.engine.records import SourceLocation
 
+MOST_FEATURES = 0.4
+"""Share of the features whose means are off: a drift in a few of them is in the world, not in the preparation."""
+
 
 def weigh(case: Case) -> Iterator[Weight]:
     """Mean and standard deviation of the model's inputs in training against evaluation."""
@@ -31,6 +34,7 @@ def weigh(case: Case) -> Iterator[Weight]:
     shift = abs(mean_e - mean_t) / std_t
     significant = abs(mean_e - mean_t) > 6 * wobble or ratio > 1.5
     if not significant or (ratio < 1.5 and shift < 0.4):
+        yield from _by_feature(case)
         return
     yield supports(
         DECISIVE if ratio > 2.5 or shift > 1.0 else STRONG,
@@ -59,6 +63,34 @@ def weigh(case: Case) -> Iterator[Weight]:
                 f"evaluation accuracy is as good as training's ({evaluated.last:.2f})",
                 evaluation=evaluated.last,
             )
+
+
+def _by_feature(case: Case) -> Iterator[Weight]:
+    """Equal as a whole and different by column: an order of columns or channels, or one scaler fitted for each side."""
+    accuracy, evaluated = case.accuracy(grad=True), case.eval_curve("accuracy")
+    worse = accuracy.n > 0 and evaluated.n > 0 and evaluated.last < accuracy.last - 0.15
+    for fact in case.run.facts("rows"):
+        shift, error = float(fact.data.get("feature_shift") or 0), float(fact.data.get("feature_error") or 1)
+        share, n = float(fact.data.get("features_shifted") or 0), int(fact.data.get("n_features") or 0)
+        if not worse or n < 2 or share < MOST_FEATURES or shift < 6 * error:
+            continue
+        yield supports(
+            DECISIVE if shift > 1.0 else STRONG,
+            f"the mean of a feature differs by {shift:.2g} standard deviations between training and evaluation (median of {n} "
+            f"features; {100 * share:.0f} % of them by more than half of one), though all together look alike",
+            tool="layer_analyzer",
+            step=max(1, int(evaluated.steps[0])),
+            where=_place(case),
+            feature_shift=shift,
+            features_shifted=share,
+        )
+        yield symptom(
+            MODERATE,
+            f"accuracy {accuracy.last:.2f} in training, {evaluated.last:.2f} in evaluation",
+            train=accuracy.last,
+            evaluation=evaluated.last,
+        )
+        return
 
 
 def _place(case: Case) -> SourceLocation | None:

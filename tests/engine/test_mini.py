@@ -26,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # the programs are faulty, an
 def answer(program: Callable[[], None], runs: Path) -> Diagnosis:
     """Record the program to its end, whatever that is, and ask why it failed."""
     torch.manual_seed(0)
-    np.random.seed(0)  # noqa: NPY002 - programs use what users use
+    np.random.seed(0)
     random.seed(0)
     with contextlib.suppress(Exception), watch(runs=runs, name="mini") as watched:
         program()

@@ -14,6 +14,7 @@ OBSERVERS: Final = (
     "losses",
     "loaders",
     "neighbours",
+    "rows",
     "clip",
     "scaler",
     "schedulers",

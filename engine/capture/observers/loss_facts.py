@@ -13,12 +13,16 @@ WITH_CLASS_IDS: Final = frozenset({"cross_entropy", "nll_loss"})
 """Losses whose target is a class id for each row of the prediction, with an `ignore_index`."""
 OFFSETS: Final = range(-2, 4)
 """Shifts between input and target that are tried; next-token prediction is 1, shifted twice is 2."""
+FEWEST_ENDS: Final = 6
+"""Sequences with ignored ends below which nothing is said of how they end."""
 PROBABILITY_TOLERANCE: Final = 1e-3
 """Rows that sum to 1 within this are probabilities: half precision rounds a softmax of 1000 classes no worse."""
 
 
-def call_facts(function: str, arguments: dict[str, Any], x: Tensor, y: Any, grad: bool) -> dict[str, Any]:
-    """The `loss_call` fact."""
+def call_facts(
+    function: str, arguments: dict[str, Any], x: Tensor, y: Any, grad: bool, *, sequences: int | None = None
+) -> dict[str, Any]:
+    """The `loss_call` fact. `sequences`: how many the model's input held, for targets that come flattened."""
     data: dict[str, Any] = {
         "function": function,
         "input_shape": list(x.shape),
@@ -43,7 +47,7 @@ def call_facts(function: str, arguments: dict[str, Any], x: Tensor, y: Any, grad
             "target_requires_grad": bool(y.requires_grad),
             "broadcast": not classes and x.shape != y.shape and _broadcasts(x, y),
         }
-        data |= _target_facts(y, data["ignore_index"])
+        data |= _target_facts(y, data["ignore_index"], sequences)
         if function == "kl_div":
             log_target = bool(arguments.get("log_target", False))
             data |= {"log_target": log_target, "target_is_prob": _is_probability(y), "target_is_logprob": _is_log(y)}
@@ -53,7 +57,7 @@ def call_facts(function: str, arguments: dict[str, Any], x: Tensor, y: Any, grad
     return data
 
 
-def _target_facts(y: Tensor, ignore_index: int | None) -> dict[str, Any]:
+def _target_facts(y: Tensor, ignore_index: int | None, sequences: int | None) -> dict[str, Any]:
     if y.numel() == 0 or y.is_complex():
         return {}
     values = y.detach().flatten()
@@ -65,8 +69,11 @@ def _target_facts(y: Tensor, ignore_index: int | None) -> dict[str, Any]:
         return facts
     counted = values if ignore_index is None else values[values != ignore_index]
     facts["valid_share"] = counted.numel() / values.numel()
-    if y.dim() == 2:
-        facts["padding"] = padding(y.detach(), ignore_index)
+    rows = y.detach()
+    if y.dim() == 1 and sequences and y.numel() % sequences == 0 and y.numel() > sequences:
+        rows = rows.view(sequences, -1)
+    if rows.dim() == 2:
+        facts["padding"] = padding(rows, ignore_index)
     if counted.numel() and int(counted.min()) >= 0 and int(counted.max()) < MAX_CLASSES:
         facts["target_dist"] = torch.bincount(counted.long().cpu()).tolist()
     return facts
@@ -77,15 +84,21 @@ def padding(y: Tensor, ignore_index: int | None) -> dict[str, Any]:
     last = y[:, -1:]
     tail = (y == last).flip(1).long().cumprod(1).sum(1)  # length of the run at each row's end
     ends = last[:, 0]
-    ignored = int(tail[ends == ignore_index].sum()) / y.numel() if ignore_index is not None else 0.0
+    ignored = 0.0
+    if ignore_index is not None:
+        out = (y == ignore_index).long()
+        at_ends = out.cumprod(1) | out.flip(1).cumprod(1).flip(1)
+        across = out.cumprod(0) | out.flip(0).cumprod(0).flip(0)  # time first
+        ignored = max(int(at_ends.sum()), int(across.sum())) / y.numel()
     runs = ends[(tail > 1) & (ends != ignore_index)] if ignore_index is not None else ends[tail > 1]
     if runs.numel() < 0.5 * len(y):
         return {"ignored_tail_share": ignored}
     values, counts = runs.unique(return_counts=True)  # type: ignore[no-untyped-call]  # no types in torch
     value = int(values[counts.argmax()])
-    share = int(tail[ends == value].sum()) / y.numel()
+    in_tails = int(tail[ends == value].sum())
+    share, inside = in_tails / y.numel(), 1.0 - in_tails / int((y == value).sum())
     agree = int(counts.max()) / max(1, runs.numel())
-    return {"value": value, "tail_share": share, "agree": agree, "ignored_tail_share": ignored}
+    return {"value": value, "tail_share": share, "inside_share": inside, "agree": agree, "ignored_tail_share": ignored}
 
 
 def _broadcasts(x: Tensor, y: Tensor) -> bool:
@@ -144,4 +157,25 @@ def alignment(tokens: Tensor, target: Tensor, ignore_index: int) -> dict[str, An
     if not shares:
         return None
     best = max(shares, key=lambda k: shares[k])
-    return {"match_by_offset": shares, "copy_share": shares.get("0", 0.0), "best": int(best)}
+    ends = _ends(tokens, y, valid) if best == "1" else {}
+    return {"match_by_offset": shares, "copy_share": shares.get("0", 0.0), "best": int(best), **ends}
+
+
+def _ends(tokens: Tensor, y: Tensor, valid: Tensor) -> dict[str, Any]:
+    """How sequences end whose last targets are ignored: at which input, and after which targets."""
+    places = torch.arange(valid.shape[1], device=valid.device)
+    last = (valid * (places + 1)).amax(1) - 1  # last counted target of each row
+    ended = (last >= 0) & (last + 1 < valid.shape[1])
+    shown = ended & (last + 2 < tokens.shape[1])  # the first ignored target, where it is among the inputs
+    if int(shown.sum()) < FEWEST_ENDS:
+        return {}
+    _, ends = y[ended, last[ended]].unique(return_counts=True)  # type: ignore[no-untyped-call]  # no types in torch
+    after, counts = tokens[shown, last[shown] + 2].unique(return_counts=True)  # type: ignore[no-untyped-call]
+    stop = int(after[counts.argmax()])
+    return {
+        "ended_share": float(ended.float().mean()),
+        "last_target_share": int(ends.max()) / int(ended.sum()),
+        "stop_token": stop,
+        "stop_share": int(counts.max()) / int(shown.sum()),
+        "stop_is_target": bool((y[valid] == stop).any()),
+    }

@@ -82,6 +82,8 @@ class Watch(Observer):
         self._wrapped: list[tuple[str, Callable[..., Any], Callable[..., Any]]] = []
         self._listeners: tuple[Callable[[LossCall], None], ...] = ()
         self._training = True
+        self._sequences: int | None = None
+        """Sequences in the input of the model that ran last, where it was given token ids."""
         self._tokens: weakref.ref[Tensor] | None = None
         self._spent = 0.0
         self._started = time.perf_counter()
@@ -141,9 +143,11 @@ class Watch(Observer):
     def before_root(self, root: int, module: torch.nn.Module, args: tuple[Any, ...], kwargs: Any) -> None:
         self._training = module.training
         self._tokens = None
+        self._sequences = None
         for value in (*args, *kwargs.values()):
             if isinstance(value, Tensor) and value.dim() == 2 and value.dtype in {torch.int64, torch.int32}:
                 self._tokens = weakref.ref(value)
+                self._sequences = value.shape[0]
                 return
 
     # ---- one call -----------------------------------------------------------------------------------------------
@@ -241,13 +245,14 @@ class Watch(Observer):
         )
         if signature not in site.signatures and len(site.signatures) < MAX_FACTS:
             site.signatures.add(signature)
-            self._fact("loss_call", site, call_facts(call.function, call.arguments, x, y, call.grad))
+            data = call_facts(call.function, call.arguments, x, y, call.grad, sequences=self._sequences)
+            self._fact("loss_call", site, data)
         tokens = self._tokens() if self._tokens is not None else None
         if tokens is not None and isinstance(y, Tensor) and site.calls <= ALWAYS:
-            data = alignment(tokens, y, call.arguments.get("ignore_index", -100))
-            if data is not None and data["best"] != site.offset:
-                site.offset = data["best"]
-                self._fact("alignment", site, data)
+            aligned = alignment(tokens, y, call.arguments.get("ignore_index", -100))
+            if aligned is not None and aligned["best"] != site.offset:
+                site.offset = aligned["best"]
+                self._fact("alignment", site, aligned)
 
     def _fact(self, kind: str, site: _Site, data: dict[str, Any]) -> None:
         self.recorder.fact(kind, subject=str(site.index), data=data, where=user_frame())

@@ -23,6 +23,8 @@ MAX_FACTS: Final = 40
 MAX_NAMES: Final = 100
 MAX_SAVED: Final = 2000
 """Tensors of a saved object that are looked at."""
+MOST_TAKEN: Final = 2000
+"""Steps of `state_dict()` calls that are noted for each model."""
 COMPARED: Final = 20
 """Saved tensors compared by value with the live parameter of the same name."""
 
@@ -42,6 +44,7 @@ class Watch(Observer):
         super().__init__(recorder)
         self._depth = 0
         self._kept: list[_Kept] = []
+        self._taken: dict[str, list[int]] = {}
         self._told = {"state_dict": 0, "load_state_dict": 0, "save": 0, "loaded_weights": 0}
         self._loaded: list[tuple[weakref.ref[nn.Module], str, dict[str, float]]] = []
 
@@ -75,6 +78,9 @@ class Watch(Observer):
 
     def _given(self, module: nn.Module, state: Mapping[str, Any]) -> None:
         self.recorder.letter("V")
+        taken = self._taken.setdefault(self._name(module), [])
+        if len(taken) < MOST_TAKEN:
+            taken.append(self.recorder.step + 1)
         live = dict(module.named_parameters(remove_duplicate=False))
         pairs: list[tuple[weakref.ref[Tensor], weakref.ref[Tensor]]] = []
         for name, tensor in state.items():
@@ -206,6 +212,8 @@ class Watch(Observer):
         return self.recorder.name_of(module) or type(module).__name__
 
     def finish(self) -> None:
+        for name, steps in self._taken.items():
+            self.recorder.fact("states_taken", subject=name, data={"root": name, "steps": steps})
         self._look(1)
 
 

@@ -125,6 +125,7 @@ class Watch(Observer):
                     "op": name,
                     "line": place[1] if place else None,
                     "inputs": shapes,
+                    "tracked": [a.requires_grad for a in args if isinstance(a, Tensor)],
                     "output": list(result.shape),
                     "grad": notes is not None,
                     "expanding": expanding,

@@ -1,0 +1,131 @@
+"""Fingerprints of samples: which evaluated ones were trained on, and whether training samples come back unchanged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from aitia.engine.capture.observers.base import Observer
+
+WORDS: Final = 256
+"""Numbers of a row that are read, evenly spread: two samples that agree in all of them are the same sample."""
+FEWEST: Final = 4
+"""Rows of fewer numbers than this recur by chance."""
+MOST_ROWS: Final = 200_000
+"""Fingerprints taken in training; as many again in evaluation. One costs about a microsecond and 64 bytes."""
+ROWS_OF_FEATURES: Final = 4096
+"""Rows whose features are averaged, in training and in evaluation."""
+SHIFTED: Final = 0.5
+"""Standard deviations by which the mean of a feature is off, to be counted."""
+LARGEST_BATCH: Final = 4096
+"""Rows of one batch that are looked at."""
+_WEIGHTS: Final = np.random.default_rng(7).integers(1, 2**63, WORDS, dtype=np.uint64) | np.uint64(1)
+
+
+@dataclass
+class _Seen:
+    """What is known of the rows of one model."""
+
+    trained: set[int] = field(default_factory=set)
+    n_trained: int = 0
+    n_again: int = 0
+    first_pass: int = 0
+    """Training rows before the first one came back."""
+    n_evaluated: int = 0
+    n_met: int = 0
+    n_batches: int = 0
+    n_partial: int = 0
+    sums: dict[bool, tuple[float, Any, Any]] = field(default_factory=dict)
+    """By training or not: rows, sums and sums of squares of the numbers that are read."""
+
+    def add(self, grad: bool, flat: npt.NDArray[Any]) -> None:
+        """Count rows in."""
+        n, total, squares = self.sums.get(grad, (0.0, 0.0, 0.0))
+        if n < ROWS_OF_FEATURES and (not n or np.shape(total) == flat.shape[1:]):
+            flat = flat.astype(np.float64)
+            self.sums[grad] = n + len(flat), total + flat.sum(0), squares + (flat**2).sum(0)
+
+    def shifts(self) -> dict[str, Any]:
+        """How far the features' means in evaluation are from those in training, in standard deviations."""
+        if len(self.sums) < 2 or np.shape(self.sums[True][1]) != np.shape(self.sums[False][1]):
+            return {}
+        (n, total, squares), (m, other, _) = self.sums[True], self.sums[False]
+        spread = np.sqrt(np.maximum(squares / n - (total / n) ** 2, 0.0))
+        ok = spread > 1e-6 * max(float(spread.max()), 1e-12)
+        if not ok.any():
+            return {}
+        shift = np.abs(other / m - total / n)[ok] / spread[ok]
+        error = float(np.sqrt(1 / n + 1 / m))
+        return {"n_features": int(ok.sum()), "feature_shift": float(np.median(shift)), "feature_error": error,
+                "features_shifted": float((shift > SHIFTED).mean())}  # fmt: skip
+
+
+class Watch(Observer):
+    """Looks at the first floating input of models on the CPU; a copy from an accelerator would cost a wait."""
+
+    def __init__(self, recorder: Any) -> None:
+        super().__init__(recorder)
+        self._models: dict[int, _Seen] = {}
+
+    def before_root(self, root: int, module: torch.nn.Module, args: tuple[Any, ...], kwargs: Any) -> None:
+        x = next((v for v in (*args, *kwargs.values()) if isinstance(v, Tensor)), None)
+        grad = torch.is_grad_enabled()
+        if module.training is not grad:
+            return  # not plain training and not plain evaluation
+        if x is None or x.dim() < 2 or x.device.type != "cpu" or x.dtype not in {torch.float32, torch.float64}:
+            return
+        seen = self._models.setdefault(root, _Seen())
+        if (seen.n_trained if grad else seen.n_evaluated) > MOST_ROWS or x[0].numel() < FEWEST or x.is_meta:
+            return
+        flat = words_of(x.detach()[:LARGEST_BATCH].numpy())
+        prints = row_prints(flat)
+        seen.add(grad, flat)
+        if grad:
+            self._trained(seen, prints)
+        elif seen.trained:
+            met = sum(p in seen.trained for p in prints)
+            seen.n_evaluated += len(prints)
+            seen.n_met += met
+            seen.n_batches += 1
+            seen.n_partial += 0 < met < len(prints)
+
+    @staticmethod
+    def _trained(seen: _Seen, prints: list[int]) -> None:
+        again = sum(p in seen.trained for p in prints)
+        if not seen.n_again and not again:
+            seen.first_pass += len(prints)
+        seen.n_again += again
+        seen.n_trained += len(prints)
+        seen.trained.update(prints)
+
+    def finish(self) -> None:
+        for root, seen in self._models.items():
+            if seen.n_trained:
+                data = {name: value for name, value in vars(seen).items() if isinstance(value, int)} | seen.shifts()
+                self.recorder.fact(
+                    "rows", subject=str(root), data={"root": root, "n_distinct": len(seen.trained), **data}
+                )
+
+
+def words_of(x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The numbers of each row that are read: all, or some evenly spread."""
+    flat = x.reshape(len(x), -1)
+    if flat.shape[1] > WORDS:
+        flat = flat[:, np.linspace(0, flat.shape[1] - 1, WORDS).astype(int)]
+    return np.ascontiguousarray(flat)
+
+
+def row_prints(flat: npt.NDArray[Any]) -> list[int]:
+    """One number for each row: equal rows, equal numbers, whatever batch they stand in."""
+    words = flat.view(np.uint32 if flat.itemsize == 4 else np.uint64).astype(np.uint64)
+    words ^= words >> np.uint64(17)
+    with np.errstate(over="ignore"):
+        mixed = (words + np.uint64(1)) * _WEIGHTS[: words.shape[1]]
+        mixed ^= mixed >> np.uint64(29)
+        found: list[int] = mixed.sum(axis=1, dtype=np.uint64).tolist()
+    return found

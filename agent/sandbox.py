@@ -83,20 +83,22 @@ def run(command: Sequence[str], *, cwd: Path, timeout: float) -> Outcome:
     """Run a command under limits; whatever it started is dead when this returns."""
     started = time.monotonic()
     limiter = LIMITER.format(memory=_memory(), file=FILE_BYTES)
-    process = subprocess.Popen(
-        [sys.executable, "-c", limiter, *command], cwd=cwd, env=_environment(cwd), stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True,
-    )  # fmt: skip
-    try:
-        output, _ = process.communicate(timeout=timeout)
-        code: int | None = process.returncode
-    except subprocess.TimeoutExpired:
-        code = None
-        _kill(process)
-        output, _ = process.communicate()
-    finally:
-        _kill(process)
-    return Outcome(code, output[-TAIL:], round(time.monotonic() - started, 1))
+    code: int | None = None
+    with tempfile.TemporaryFile() as output:  # a pipe would stay open as long as any child of the command lives
+        process = subprocess.Popen(
+            [sys.executable, "-c", limiter, *command], cwd=cwd, env=_environment(cwd), stdin=subprocess.DEVNULL,
+            stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+        try:
+            code = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            _kill(process)
+            process.wait()
+        output.seek(max(0, output.seek(0, os.SEEK_END) - TAIL))
+        text = output.read().decode("utf-8", "replace")
+    return Outcome(code, text, round(time.monotonic() - started, 1))
 
 
 def _environment(cwd: Path) -> dict[str, str]:
@@ -116,7 +118,7 @@ def _memory() -> int:
         return -1  # not known on this system: no limit
 
 
-def _kill(process: subprocess.Popen[str]) -> None:
+def _kill(process: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError, PermissionError):
         if hasattr(os, "killpg"):
             os.killpg(process.pid, signal.SIGKILL)

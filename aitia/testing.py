@@ -61,19 +61,22 @@ def record(
     runs = Path(tempfile.mkdtemp(prefix="aitia-test-"))
     program = ["-m", *args] if module else [str(path), *args]
     command = [sys.executable, "-m", "aitia.testing", str(-1 if steps is None else steps), str(runs), *program]
-    process = subprocess.Popen(
-        command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        start_new_session=True,
-    )  # fmt: skip
-    try:
-        output, _ = process.communicate(timeout=timeout)
-    except subprocess.TimeoutExpired:
-        raise RecordingError(f"{path.name} did not end within {timeout:g} s") from None
-    finally:
-        _end(process)
+    with tempfile.TemporaryFile() as output:  # a pipe would stay open as long as any child of the program lives
+        process = subprocess.Popen(
+            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )  # fmt: skip
+        try:
+            code = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise RecordingError(f"{path.name} did not end within {timeout:g} s") from None
+        finally:
+            _end(process)
+        output.seek(max(0, output.seek(0, os.SEEK_END) - TAIL))
+        said = output.read().decode("utf-8", "replace")
     found = list_runs(runs)
     if not found:
-        raise RecordingError(f"{path.name} left no recording (exit code {process.returncode}):\n{output[-TAIL:]}")
+        raise RecordingError(f"{path.name} left no recording (exit code {code}):\n{said}")
     return Run(found[0])
 
 
@@ -107,14 +110,14 @@ def causes(run: Run) -> set[str]:
     return {h.cause for h in diagnosis.hypotheses if diagnosis.verdict == "faulty" and h.confidence >= ACCUSED}
 
 
-def _end(process: subprocess.Popen[str]) -> None:
+def _end(process: subprocess.Popen[bytes]) -> None:
     """Kill what the program may have left running; a process group outlives its leader."""
     if hasattr(os, "killpg"):
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
     else:
         process.kill()
-    process.communicate()
+    process.wait()
 
 
 def _child(steps: int, runs: Path, argv: list[str]) -> int:

@@ -15,8 +15,8 @@ from torch import Tensor
 from aitia.engine.capture import stats
 
 if TYPE_CHECKING:
+    from aitia.engine.capture.entries import ParameterEntry
     from aitia.engine.capture.recorder import Recorder
-    from aitia.engine.capture.registry import ParameterEntry
 
 
 class Backward:

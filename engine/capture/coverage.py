@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from aitia.engine.capture.entries import ParameterEntry
     from aitia.engine.capture.recorder import Recorder
-    from aitia.engine.capture.registry import ParameterEntry
 
 MAX_NAMES: Final = 200
 MAX_FACTS: Final = 50

@@ -64,12 +64,16 @@ class Logs:
         self._file = open(session.path / "log.txt", "a", encoding="utf-8", errors="replace", buffering=1)  # noqa: SIM115
         self._tees = [Tee(s, self._file) for s in (sys.stdout, sys.stderr) if s is not None]
         self._count = 0
+        self._detours: dict[tuple[str, str, int], tuple[str, int]] = {}
         self._show = warnings.showwarning
         warnings.showwarning = self._showwarning
 
     def _showwarning(self, message: Any, category: Any, filename: str, lineno: int, *rest: Any, **more: Any) -> None:
         if _is_detour(filename):
-            filename, lineno = _outside(filename, lineno)
+            detour, (filename, lineno) = (filename, lineno), _outside(filename, lineno)
+            first = self._detours.setdefault((str(message), filename, lineno), detour)
+            if first != detour:
+                return  # shown for this place already; coming another way of ours, python does not know it again
             rest, more = (), {k: v for k, v in more.items() if k != "line"}
         self._count += 1
         if self._count <= MAX_WARNINGS:

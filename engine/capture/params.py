@@ -4,30 +4,24 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from aitia.engine.capture import stats
 from aitia.engine.capture.coverage import Coverage
-from aitia.engine.store.schema import WIDE
+from aitia.engine.capture.step_reading import GRADIENT, ROW, Pairs, StepReading, copied, putter
 
 if TYPE_CHECKING:
+    from aitia.engine.capture.entries import ParameterEntry
     from aitia.engine.capture.optimizers import OptimizerEntry
     from aitia.engine.capture.recorder import Recorder
-    from aitia.engine.capture.registry import ParameterEntry
 
-ROW: Final = {name: i for i, name in enumerate(WIDE["param"])}
 ACCUMULATED: Final = 8
 """Backward passes without a step that are nothing unusual: a program may accumulate that many."""
-Pairs = list[tuple["ParameterEntry", Tensor]]
-Matrix = npt.NDArray[np.float32]
-_GRADIENT: Final = (ROW["grad_norm"], ROW["grad_absmax"], ROW["grad_zero_share"], ROW["grad_nonfinite"])
 _WEIGHT: Final = (ROW["weight_norm"], ROW["weight_absmax"], ROW["weight_nonfinite"])
 
 
@@ -37,7 +31,7 @@ class Params:
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
         self.coverage = Coverage(recorder)
-        self._open: list[_Step] = []
+        self._open: list[StepReading] = []
         self._entries: dict[int, tuple[tuple[int, ...], list[ParameterEntry]]] = {}
         self._handles: list[Any] = []
         self._nobodys: tuple[int, list[ParameterEntry]] | None = None
@@ -72,16 +66,18 @@ class Params:
         entry = recorder.registry.optimizer(optimizer)
         recorder.registry.optimizers.first_step(entry, optimizer)
         changed = self._membership(entry, optimizer)
+        if entry.n_steps == 0:
+            changed |= self._take_in_others(entry)
         if changed or entry.n_steps == 0 or recorder.pace.measuring:
             self.coverage.look(entry.n_steps == 0)
         closure = callable(kwargs.get("closure")) or any(callable(a) for a in args[1:])
-        step = _Step(entry, self._pairs(entry, optimizer), closure)
+        step = StepReading(entry, self._pairs(entry, optimizer), closure)
         recorder.tell("before_step", optimizer)
         if not closure:
             self._gradients(step, optimizer)
             step.carried = recorder.backward.before_step([e for e, _ in step.pairs + step.others])
         if recorder.pace.measuring:
-            step.before = [_copy(t) for _, t in step.pairs]
+            step.before = [copied(t) for _, t in step.pairs]
         self._open.append(step)
         step.started = time.perf_counter()
 
@@ -116,6 +112,15 @@ class Params:
         self._finish_row(step)
         recorder.steps.stepped(entry, increased)
         recorder.backward.stepped([e for e, _ in step.pairs] + [e for e, _ in step.others])
+
+    def _take_in_others(self, stepping: OptimizerEntry) -> bool:
+        """Take in what optimizers hold that were built and have not stepped: one of them may never do."""
+        changed = False
+        for entry in list(self._recorder.registry.optimizers.entries):
+            optimizer = entry.ref()
+            if entry is not stepping and entry.n_steps == 0 and optimizer is not None:
+                changed |= self._membership(entry, optimizer)
+        return changed
 
     def _membership(self, entry: OptimizerEntry, optimizer: torch.optim.Optimizer) -> bool:
         """Who is in which group; True when it is not as it was."""
@@ -158,7 +163,7 @@ class Params:
 
     # ---- measuring ---------------------------------------------------------------------------------------------
 
-    def _gradients(self, step: _Step, optimizer: torch.optim.Optimizer | None) -> None:
+    def _gradients(self, step: StepReading, optimizer: torch.optim.Optimizer | None) -> None:
         step.others = self._others()
         matrix = step.matrix = np.full((len(ROW), len(self._recorder.registry.parameters)), np.nan, np.float32)
         full = self._recorder.pace.measuring
@@ -178,8 +183,8 @@ class Params:
             v = stats.flat(array)
             if full:
                 values = stats.gradient_on_host(v)
-                matrix[_GRADIENT, entry.index] = values
-                matrix[_GRADIENT[:2], entry.index] *= factor
+                matrix[GRADIENT, entry.index] = values
+                matrix[GRADIENT[:2], entry.index] *= factor
                 norm = values[0] * factor
             else:
                 square = stats.sum_of_squares(v) if v.size else 0.0
@@ -195,7 +200,7 @@ class Params:
         if optimizer is not None:
             self._elsewhere(step)
 
-    def _elsewhere(self, step: _Step) -> None:
+    def _elsewhere(self, step: StepReading) -> None:
         """Of parameters that another optimizer holds only the presence of a gradient is told."""
         registry = self._recorder.registry
         if len(step.pairs) + len(step.others) == len(registry.parameters):
@@ -206,13 +211,13 @@ class Params:
             if tensor is not None:
                 step.matrix[0, index] = float(tensor.grad is not None)
 
-    def _distant_gradients(self, step: _Step, found: list[tuple[int, Tensor]], factor: float, full: bool) -> None:
+    def _distant_gradients(self, step: StepReading, found: list[tuple[int, Tensor]], factor: float, full: bool) -> None:
         held = {e.index for e, _ in step.pairs}
         if full:
             for index, gradient in found:
                 values = stats.describe_gradient(gradient)
                 if isinstance(values, Tensor):
-                    self._recorder.later(values, _putter(step, index, factor, index in held))
+                    self._recorder.later(values, putter(step, index, factor, index in held))
             return
         plain = [(i, p) for i, g in found if (p := stats.strided(g)) is not None]
         norms = torch._foreach_norm([p for _, p in plain], 2, dtype=torch.float32)
@@ -229,7 +234,7 @@ class Params:
 
         self._recorder.later(torch.stack(norms), put)
 
-    def _weights(self, step: _Step) -> None:
+    def _weights(self, step: StepReading) -> None:
         for (entry, tensor), before in zip(step.pairs, step.before or (), strict=False):
             array = stats.host(tensor)
             if array is None:
@@ -244,7 +249,7 @@ class Params:
                 moved = v - before.reshape(-1)
             step.took(entry.index, stats.norm(moved), np.count_nonzero(moved) / max(1, v.size), norm)
 
-    def _distant_weight(self, step: _Step, index: int, tensor: Tensor, before: Any) -> None:
+    def _distant_weight(self, step: StepReading, index: int, tensor: Tensor, before: Any) -> None:
         now = stats.strided(tensor)
         if now is None:
             return
@@ -263,7 +268,7 @@ class Params:
 
         self._recorder.later(packed, put)
 
-    def _finish_row(self, step: _Step) -> None:
+    def _finish_row(self, step: StepReading) -> None:
         recorder = self._recorder
         recorder.writer.wide("param", recorder.step, step.matrix)
         recorder.steps.carried(*step.carried)
@@ -298,52 +303,9 @@ class Params:
         registry = self._recorder.registry
         registry.refresh()
         pairs: Pairs = [(e, t) for e in registry.parameters if e.tied_to is None and (t := e.ref()) is not None]
-        step = _Step(None, pairs, False)
+        step = StepReading(None, pairs, False)
         self._gradients(step, None)
         self._recorder.resolve()
         if pairs:
             self._recorder.writer.wide("param", 0, step.matrix)
         self._recorder.steps.flush_layers()
-
-
-class _Step:
-    """One optimizer step while it is measured."""
-
-    def __init__(self, entry: Any, pairs: Pairs, closure: bool) -> None:
-        self.entry: OptimizerEntry = entry
-        self.pairs = pairs
-        self.others: Pairs = []
-        self.closure = closure
-        self.before: list[Any] | None = None
-        self.matrix: Matrix = np.empty((len(ROW), 0), np.float32)
-        self.square = 0.0
-        self.any = False
-        self.updates = 0.0
-        self.weights = 0.0
-        self.started = 0.0
-        self.carried = (0.0, 0.0)
-
-    def took(self, index: int, update: float, share: float, weight: float) -> None:
-        """A parameter moved by `update`."""
-        self.matrix[ROW["update_norm"], index] = update
-        self.matrix[ROW["update_share"], index] = share
-        self.updates += update * update
-        self.weights += weight * weight
-
-
-def _putter(step: _Step, index: int, factor: float, held: bool) -> Callable[[list[float]], None]:
-    def put(numbers: list[float]) -> None:
-        step.matrix[_GRADIENT, index] = [numbers[0] * factor, numbers[1] * factor, *numbers[2:]]
-        if held:
-            step.square += (numbers[0] * factor) ** 2
-            step.any = True
-
-    return put
-
-
-def _copy(tensor: Tensor) -> Any:
-    array = stats.host(tensor)
-    if array is not None:
-        return array.copy()
-    plain = stats.strided(tensor)
-    return plain.clone() if plain is not None else None

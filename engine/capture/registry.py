@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
@@ -12,67 +11,18 @@ from torch import Tensor, nn
 
 from aitia.engine.capture import describe
 from aitia.engine.capture.discovery import variable_of, whole_model
+from aitia.engine.capture.entries import LayerEntry, ModelEntry, ParameterEntry
+from aitia.engine.capture.names import clean_path, free, holds_modules, numel, place_in, unwrapped
 from aitia.engine.capture.optimizers import OptimizerEntry, Optimizers
 from aitia.engine.records import LayerInfo, ParameterInfo
 
 if TYPE_CHECKING:
     from aitia.engine.capture.recorder import Recorder
 
-WRAPPERS: Final = frozenset({"OptimizedModule", "DistributedDataParallel", "DataParallel", "FullyShardedDataParallel"})
-"""Classes around a model; the user thinks of what is inside."""
 MAX_MODELS: Final = 64
 """Models told apart; a program that makes a new one in every step has no end of them."""
 MAX_STRAYS: Final = 64
 """Modules outside the tree that get a column; a program that builds new ones in every forward has no end of them."""
-_INNER: Final = ("_orig_mod.", "module.")
-
-
-@dataclass
-class ModelEntry:
-    """A module that the program calls by itself."""
-
-    index: int
-    name: str
-    cls: str
-    ref: weakref.ref[nn.Module]
-    prefix: str = ""
-
-    def module(self) -> nn.Module | None:
-        """The module, while it lives."""
-        return self.ref()
-
-
-@dataclass
-class LayerEntry:
-    """A module of a watched model."""
-
-    index: int
-    name: str
-    ref: weakref.ref[nn.Module]
-    model: str
-    leaf: bool
-    bounds: tuple[float, float] | None
-    channels: bool
-    registered: bool = True
-    owns: dict[str, int] = field(default_factory=dict)
-    """Parameter's short name → identity, to see when it becomes another tensor."""
-
-
-@dataclass
-class ParameterEntry:
-    """One parameter tensor."""
-
-    index: int
-    name: str
-    ref: weakref.ref[Tensor]
-    layer: str | None
-    in_model: bool = True
-    tied_to: str | None = None
-    former: str | None = None
-    held: set[int] = field(default_factory=set)
-    group: int | None = None
-    retired: bool = False
-    """Another tensor has taken its place in the model."""
 
 
 class Registry:
@@ -148,7 +98,7 @@ class Registry:
     # ---- models ------------------------------------------------------------------------------------------------
 
     def _new_root(self, module: nn.Module) -> int | None:
-        if next(module.parameters(), None) is None and not _holds_modules(module):
+        if next(module.parameters(), None) is None and not holds_modules(module):
             return None
         if len(self.models) >= MAX_MODELS:
             return None
@@ -175,8 +125,8 @@ class Registry:
                 "index": entry.index,
                 "name": name,
                 "cls": entry.cls,
-                "n_parameters": sum(_numel(p) for p in parameters),
-                "n_trainable": sum(_numel(p) for p in parameters if p.requires_grad),
+                "n_parameters": sum(numel(p) for p in parameters),
+                "n_trainable": sum(numel(p) for p in parameters if p.requires_grad),
                 "n_layers": sum(1 for _ in inner.modules()),
                 "training": module.training,
             },
@@ -214,7 +164,7 @@ class Registry:
 
     def add_layer(self, module: nn.Module, name: str, model: str, registered: bool = True) -> LayerEntry:
         """A new column of the `layer` table."""
-        name = _free(name, self._layer_names)
+        name = free(name, self._layer_names)
         leaf = next(module.children(), None) is None
         entry = LayerEntry(
             len(self.layers),
@@ -255,7 +205,7 @@ class Registry:
         if sum(1 for x in self.layers if not x.registered) >= MAX_STRAYS:
             return None
         prefix = owner.name + "." if owner.name != owner.model else self._prefix(owner.model)
-        name = prefix + (_place_in(parent, module) or f"<{type(module).__name__}>")
+        name = prefix + (place_in(parent, module) or f"<{type(module).__name__}>")
         entry = self.add_layer(module, name, owner.model, registered=False)
         for short, parameter in module.named_parameters(recurse=False):
             if self.parameter(parameter) is None:
@@ -274,7 +224,7 @@ class Registry:
             layer = next((m.name for m in self.models if name.startswith(m.prefix)), None)
         if known is not None:
             if known.name.startswith("?"):
-                known.name = _free(name, self._parameter_names)
+                known.name = free(name, self._parameter_names)
             if not known.in_model:
                 known.in_model, known.layer = True, layer
                 self.describe(known)
@@ -288,7 +238,7 @@ class Registry:
     ) -> ParameterEntry:
         """A new column of the `param` table."""
         entry = ParameterEntry(
-            len(self.parameters), _free(name, self._parameter_names), weakref.ref(parameter), layer, in_model, tied_to
+            len(self.parameters), free(name, self._parameter_names), weakref.ref(parameter), layer, in_model, tied_to
         )
         self.parameters.append(entry)
         self.version += 1
@@ -347,7 +297,7 @@ class Registry:
         """Another module has taken this place: the old one's column keeps its numbers under another name."""
         old = next((x for x in reversed(self.layers) if x.name == name), None)
         if old is not None:
-            old.name = _free(f"{name} (replaced)", self._layer_names)
+            old.name = free(f"{name} (replaced)", self._layer_names)
             self._layer_names.discard(name)
             module = old.ref()
             if module is not None:
@@ -375,63 +325,3 @@ class Registry:
         self.ensure_named()
         for entry in self.parameters:
             self.describe(entry)
-
-
-def clean_path(path: str) -> str:
-    """A dotted path without the parts that wrappers add."""
-    for part in _INNER[:1]:
-        path = path.replace(part, "")
-    return "" if path == "_orig_mod" else path
-
-
-def unwrapped(module: nn.Module) -> nn.Module:
-    """The user's model inside compile and data-parallel wrappers."""
-    while type(module).__name__ in WRAPPERS:
-        inner = getattr(module, "_orig_mod", None) or getattr(module, "module", None)
-        if not isinstance(inner, nn.Module):
-            break
-        module = inner
-    return module
-
-
-def _holds_modules(module: nn.Module) -> bool:
-    """Whether a module without parameters keeps modules that have some in plain lists or dictionaries."""
-    for value in vars(module).values():
-        items = list(value.values()) if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
-        if any(isinstance(x, nn.Module) and next(x.parameters(), None) is not None for x in items):
-            return True
-    return False
-
-
-def _place_in(parent: nn.Module, module: nn.Module) -> str | None:
-    """Attribute path of a module inside a plain list, tuple or dictionary of its parent."""
-    for attribute, value in vars(parent).items():
-        if value is module:
-            return attribute
-        items = (
-            value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, (list, tuple)) else ()
-        )
-        if attribute in {"_modules", "_parameters", "_buffers"}:
-            continue
-        for key, item in items:
-            if item is module:
-                return f"{attribute}.{key}"
-            if isinstance(item, nn.Module):
-                for path, part in item.named_modules():
-                    if part is module:
-                        return f"{attribute}.{key}.{path}"
-    return None
-
-
-def _numel(parameter: Tensor) -> int:
-    """Number of entries; a lazy parameter has none before its first forward."""
-    return 0 if isinstance(parameter, nn.parameter.UninitializedParameter) else parameter.numel()
-
-
-def _free(name: str, taken: set[str]) -> str:
-    n, free = 1, name
-    while free in taken:
-        n += 1
-        free = f"{name}#{n}"
-    taken.add(free)
-    return free

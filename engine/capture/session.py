@@ -8,12 +8,14 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from aitia.engine.capture.frames import user_frame
 from aitia.engine.records import Failure, RunInfo, RunStatus
 from aitia.engine.store.writer import RunWriter, new_run_id
 
+RANKS: Final = "ranks"
+"""Folder under the root for the runs of ranks 1, 2 … of distributed programs."""
 Level = Literal["light", "normal", "deep"]
 
 
@@ -29,6 +31,10 @@ class Session:
 
     def __init__(self, root: Path, name: str, command: tuple[str, ...], script: str | None, level: Level) -> None:
         root = root.absolute()  # the program may change its directory
+        rank = int(os.environ.get("RANK", "0") or 0)
+        if rank:
+            # What a person asks about is rank 0; the others lie beside it, where the list of runs does not show them.
+            root, name = root / RANKS, f"{name}-rank{rank}"
         root.mkdir(parents=True, exist_ok=True)
         self.created = time.time()
         self.started = time.perf_counter()
@@ -43,7 +49,7 @@ class Session:
             cwd=os.getcwd(),
             created=self.created,
             pid=self.pid,
-            rank=int(os.environ.get("RANK", "0") or 0),
+            rank=rank,
             world_size=int(os.environ.get("WORLD_SIZE", "1") or 1),
             versions={"python": platform.python_version(), "aitia": aitia_version()},
             script=script,

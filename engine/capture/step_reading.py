@@ -1,0 +1,65 @@
+"""One optimizer step while it is read: the row of the `param` table that it fills, and sums over its parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from aitia.engine.capture import stats
+from aitia.engine.store.schema import WIDE
+
+if TYPE_CHECKING:
+    from aitia.engine.capture.entries import ParameterEntry
+    from aitia.engine.capture.optimizers import OptimizerEntry
+
+ROW: Final = {name: i for i, name in enumerate(WIDE["param"])}
+GRADIENT: Final = (ROW["grad_norm"], ROW["grad_absmax"], ROW["grad_zero_share"], ROW["grad_nonfinite"])
+Pairs = list[tuple["ParameterEntry", Tensor]]
+Matrix = npt.NDArray[np.float32]
+
+
+class StepReading:
+    """One optimizer step while it is measured."""
+
+    def __init__(self, entry: Any, pairs: Pairs, closure: bool) -> None:
+        self.entry: OptimizerEntry = entry
+        self.pairs = pairs
+        self.others: Pairs = []
+        self.closure = closure
+        self.before: list[Any] | None = None
+        self.matrix: Matrix = np.empty((len(ROW), 0), np.float32)
+        self.square = 0.0
+        self.any = False
+        self.updates = 0.0
+        self.weights = 0.0
+        self.started = 0.0
+        self.carried = (0.0, 0.0)
+
+    def took(self, index: int, update: float, share: float, weight: float) -> None:
+        """A parameter moved by `update`."""
+        self.matrix[ROW["update_norm"], index] = update
+        self.matrix[ROW["update_share"], index] = share
+        self.updates += update * update
+        self.weights += weight * weight
+
+
+def putter(step: StepReading, index: int, factor: float, held: bool) -> Callable[[list[float]], None]:
+    def put(numbers: list[float]) -> None:
+        step.matrix[GRADIENT, index] = [numbers[0] * factor, numbers[1] * factor, *numbers[2:]]
+        if held:
+            step.square += (numbers[0] * factor) ** 2
+            step.any = True
+
+    return put
+
+
+def copied(tensor: Tensor) -> Any:
+    array = stats.host(tensor)
+    if array is not None:
+        return array.copy()
+    plain = stats.strided(tensor)
+    return plain.clone() if plain is not None else None

@@ -98,7 +98,9 @@ class Optimizers:
         entry = self._add(optimizer)
         for frame, file in user_frames(1):
             entry.file, entry.line = file, frame.f_lineno
-            found = _ASSIGNED.match(linecache.getline(frame.f_code.co_filename, frame.f_lineno, frame.f_globals))
+            line = linecache.getline(frame.f_code.co_filename, frame.f_lineno, frame.f_globals)
+            statement = next((s for s in line.split(";") if entry.cls in s), line)
+            found = _ASSIGNED.match(statement)
             if found:
                 entry.name = self._free_name(found.group(1).split(".")[-1], entry)
             break

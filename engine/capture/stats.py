@@ -111,11 +111,11 @@ def describe(
     activation; without it saturation is only told of when all values lie in [-1, 1]. A host tensor yields floats, a
     device tensor a device tensor of that many entries.
     """
-    if x.device.type != "cpu":
-        plain = strided(x)
-        return None if plain is None else _on_device(plain, channels, bounds)
     a = host(x)
-    return None if a is None else _on_host(a, channels, bounds)
+    if a is not None:
+        return _on_host(a, channels, bounds)
+    plain = strided(x)
+    return None if plain is None else _on_device(plain, channels, bounds)
 
 
 def describe_gradient(x: Tensor) -> list[float] | Tensor | None:

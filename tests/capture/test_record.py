@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from aitia.engine.capture import stats
 from aitia.engine.store.reader import Run
 
 
@@ -29,8 +30,14 @@ def last_signature(run: Run) -> str:
     return max(counts, key=lambda k: counts[k])
 
 
-def test_numbers_are_those_of_a_slow_obvious_reading(record) -> None:
-    """Loss, gradient norm, weights, updates and layer statistics agree with torch's own operations."""
+@pytest.mark.parametrize("where", ["host", "device"])
+def test_numbers_are_those_of_a_slow_obvious_reading(record, monkeypatch, where: str) -> None:
+    """Loss, gradient norm, weights, updates and layer statistics agree with torch's own operations.
+
+    `device` takes the way of tensors that are not in host memory: torch operations, one transfer per step.
+    """
+    if where == "device":
+        monkeypatch.setattr(stats, "host", lambda x: None)
     x, y = data()
     model = net()
     seen: list[dict[str, float]] = []

@@ -20,18 +20,19 @@ def weigh(case: Case) -> Iterator[Weight]:
     ]
     if not kept:
         return
-    held = max(kept, key=lambda f: int(f.data.get("alive_after_steps") or 0))
-    loaded = [
-        f for f in case.run.facts("load_state_dict") if f.step >= held.step and f.data.get("same_storage") is True
-    ]
-    saved = [f for f in case.run.facts("save") if f.step >= held.step]
-    after = int(held.data.get("alive_after_steps") or 0)
+    loaded = [f for f in case.run.facts("load_state_dict") if f.data.get("aliased") is True]
+    at_once = {f.step for f in case.run.facts("save")}
+    unused = [f for f in kept if not f.data.get("dropped") and int(f.data.get("taken") or 0) not in at_once]
+    if not loaded and not unused:
+        return  # a name for a moment: replaced, or written to disk when it was taken
+    held = max(unused or kept, key=lambda f: int(f.data.get("alive_after_steps") or 0))
+    taken, after = int(held.data.get("taken") or 1), int(held.data.get("alive_after_steps") or 0)
     yield supports(
-        DECISIVE if loaded or len(kept) > 1 or saved else STRONG,
-        f"a state_dict taken at step {held.step} was kept for {after} more steps without a copy: its tensors are the live "
+        DECISIVE if loaded else STRONG,
+        f"a state_dict taken at step {taken} was kept for {after} more steps without a copy: its tensors are the live "
         "parameters, so it changed with every step",
         tool="memory_tracker",
-        step=held.step,
+        step=taken,
         where=case.place(held),
         alive_after_steps=after,
         kept=len(kept),

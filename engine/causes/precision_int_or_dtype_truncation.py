@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from aitia.engine.case import Case, nanmedian
-from aitia.engine.causes.base import STRONG, WEAK, Cause, Weight, supports
+from aitia.engine.case import Case, nanmax, nanmedian
+from aitia.engine.causes.base import DECISIVE, STRONG, WEAK, Cause, Weight, supports
+
+MIN_CALLS = 5
+"""A few batches may hold one value by chance."""
 
 
 def weigh(case: Case) -> Iterator[Weight]:
@@ -21,6 +24,18 @@ def weigh(case: Case) -> Iterator[Weight]:
         if not integral or not isinstance(low, (int, float)) or not isinstance(high, (int, float)):
             continue
         rows = case.calls(grad=True, site=case.site_of(fact))
+        source = fact.data.get("target_source_dtype")
+        if source and len(rows["step"]) >= MIN_CALLS and nanmax(rows["target_max"]) == float(rows["target_min"].min()):
+            yield supports(
+                DECISIVE,
+                f"the loader hands the targets out as {source}, and all of them in {len(rows['step'])} batches are "
+                f"{nanmax(rows['target_max']):.0f}: what told them apart was cut off with their fractional part",
+                tool="layer_analyzer",
+                step=1,
+                where=case.place(fact),
+                value=nanmax(rows["target_max"]),
+            )
+            return
         spread = nanmedian(rows["target_std"])
         if 0 < spread < 2.0 and low < 0:
             yield supports(

@@ -180,6 +180,8 @@ FACT_KINDS: Final[dict[str, str]] = {
     "scheduler_rate": "data: index, steps_per_optimizer_step, n_steps, lr_first, lr_last, last_epoch",
     "scaler": "GradScaler: data: event ('built','skip','update'), scale, previous",
     "autocast": "first autocast region seen. data: dtype, device, nested_in_no_grad",
+    "autocast_use": "at the end, when enabled autocast regions were entered with gradients tracked. data: entered, "
+    "forwards_inside, forwards_outside (training forwards of models after the first entry), losses_inside",
     "loader": "a DataLoader was iterated first. data: index, batch_size, n_samples, n_batches, shuffle, sampler, "
     "drop_last, num_workers, training (whether the next root forward tracked gradients), dataset, dataset_seen_as "
     "(index of the first loader over the same data)",
@@ -189,7 +191,8 @@ FACT_KINDS: Final[dict[str, str]] = {
     "input_shape, target_shape, input_dtype, target_dtype, reduction, ignore_index, weight (bool), label_smoothing, "
     "broadcast (bool: shapes differ but broadcast), n_classes, input_is_prob (bool), input_is_logprob (bool), "
     "input_requires_grad, target_requires_grad, target_dist (class counts, up to 32 classes), target_lowest, "
-    "target_highest, target_integral (floating targets that are all whole), weight_values, log_target, input_by "
+    "target_highest, target_integral (floating targets that are all whole), target_source_dtype "
+    "(integer type in which a loader handed out a floating target), weight_values, log_target, input_by "
     "(autograd node that made the prediction), raised (class of the exception, if the call failed)",
     "confusion": "at the end, per loss site with up to 32 classes. data: grad, n_classes, table [target][predicted] "
     "(counts; old ones weigh less, so that it shows the end of the training)",
@@ -218,13 +221,15 @@ FACT_KINDS: Final[dict[str, str]] = {
     "warning": "data: category, message (untrusted)",
     "exception": "data: as `Failure`; oom (bool)",
     "state_dict": "state_dict() of a watched model was kept alive. data: root, aliased (bool: shares storage with the "
-    "live parameters), alive_after_steps",
+    "live parameters), taken (last finished step + 1), alive_after_steps, dropped (it died before the end)",
     "states_taken": "at the end, per model: at which steps (last finished + 1) state_dict() was called. data: root, steps",
     "load_state_dict": "data: root, strict, matched, missing [..], unexpected [..], n_missing, n_unexpected, n_model, "
-    "n_given, aliased (bool: it was given the model's own live tensors), raised",
+    "n_given, aliased (bool: it was given the model's own live tensors), untied [[names] of parameters that were one "
+    "tensor in an earlier model of this class], raised",
     "loaded_weights": "first use of a model after load_state_dict. data: root, n, changed [parameters that are not as "
-    "loaded]",
-    "save": "torch.save was called. data: n_tensors, root (which model's tensors they are), equals_live (bool)",
+    "loaded], plain_differ [tensors that are plain attributes and not as in the model whose state was taken]",
+    "save": "torch.save was called. data: n_tensors, root (which model's tensors they are), roots (all of them), "
+    "equals_live (bool)",
     "hooks": "forward hooks by the program grew. data: count, per_step",
     "probe": "an experiment on a copy, after the training. data: name, seconds, and by name - two_evals: differ, "
     "difference; unit_symmetry: symmetric [names], zero [names], equal_columns [names], n_weights; batch_mixing: "

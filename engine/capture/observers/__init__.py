@@ -17,6 +17,7 @@ OBSERVERS: Final = (
     "rows",
     "clip",
     "scaler",
+    "autocast",
     "schedulers",
     "zero_grad",
     "states",

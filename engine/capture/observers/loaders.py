@@ -19,6 +19,9 @@ from aitia.engine.capture.observers.base import Observer
 
 HASHED_BATCHES: Final = 8
 """Batches whose sample indices make the order's fingerprint; equal ones mean the shuffling repeats itself."""
+LOOKED_AT: Final = 100
+"""Batches whose integer tensors are noted: losses are described at their first calls."""
+WHOLE: Final = frozenset({torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64})
 MAX_LOADERS: Final = 64
 """A program that builds a loader at every step must not fill the run with their descriptions."""
 EVERY_EPOCH: Final = 200
@@ -48,6 +51,9 @@ class Watch(Observer):
         """The loader whose iterator is being built: workers ask for their first indices before it exists."""
         self._untold: list[tuple[_Loader, dict[str, Any], tuple[str, int] | None]] = []
         self._datasets: dict[int, int] = {}
+        self._looked = 0
+        self.integers: list[tuple[int, float, str]] = []
+        """Integer tensors of the last batch, in the first batches only: (entries, sum, type)."""
 
     def install(self) -> None:
         self.replace(DataLoader, "__iter__", self._wrap_iter)
@@ -76,6 +82,7 @@ class Watch(Observer):
                 self.guard(self._close, iterator)
                 raise
             self.guard(self._took, iterator, time.perf_counter() - start)
+            self.guard(self._look, batch)
             return batch
 
         return following
@@ -137,6 +144,17 @@ class Watch(Observer):
         kept = self._iterators.get(iterator)
         if kept is not None:
             kept.taken += 1
+
+    def _look(self, batch: Any) -> None:
+        """What a loss is given as a float may have been whole numbers before."""
+        self._looked += 1
+        self.integers = []
+        if self._looked > LOOKED_AT:
+            return
+        parts = batch.values() if isinstance(batch, dict) else batch if isinstance(batch, (tuple, list)) else (batch,)
+        for value in parts:
+            if isinstance(value, torch.Tensor) and value.dtype in WHOLE and value.device.type == "cpu":
+                self.integers.append((value.numel(), float(value.sum()), str(value.dtype)[6:]))
 
     def _indexed(self, iterator: Any, index: Any) -> None:
         kept = self._iterators.get(iterator) or self._opening

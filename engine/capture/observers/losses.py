@@ -246,6 +246,8 @@ class Watch(Observer):
         if signature not in site.signatures and len(site.signatures) < MAX_FACTS:
             site.signatures.add(signature)
             data = call_facts(call.function, call.arguments, x, y, call.grad, sequences=self._sequences)
+            if isinstance(y, Tensor) and y.is_floating_point():
+                data["target_source_dtype"] = self._source(y)
             self._fact("loss_call", site, data)
         tokens = self._tokens() if self._tokens is not None else None
         if tokens is not None and isinstance(y, Tensor) and site.calls <= ALWAYS:
@@ -253,6 +255,14 @@ class Watch(Observer):
             if aligned is not None and aligned["best"] != site.offset:
                 site.offset = aligned["best"]
                 self._fact("alignment", site, aligned)
+
+    def _source(self, target: Tensor) -> str | None:
+        """Integer type in which the loader handed out what has become this floating target."""
+        for observer in self.recorder.observers:
+            for entries, total, dtype in getattr(observer, "integers", ()):
+                if entries == target.numel() and total == float(target.sum()):
+                    return str(dtype)
+        return None
 
     def _fact(self, kind: str, site: _Site, data: dict[str, Any]) -> None:
         self.recorder.fact(kind, subject=str(site.index), data=data, where=user_frame())

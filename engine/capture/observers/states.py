@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -25,6 +26,8 @@ MAX_SAVED: Final = 2000
 """Tensors of a saved object that are looked at."""
 MOST_TAKEN: Final = 2000
 """Steps of `state_dict()` calls that are noted for each model."""
+MAX_PLAIN: Final = 100_000
+"""Numbers of a plain attribute: normalisers are small."""
 COMPARED: Final = 20
 """Saved tensors compared by value with the live parameter of the same name."""
 
@@ -35,6 +38,9 @@ class _Kept:
     step: int
     where: tuple[str, int] | None
     pairs: list[tuple[weakref.ref[Tensor], weakref.ref[Tensor]]]
+    age: int = 0
+    """Steps after which it was last seen alive."""
+    shared: bool = False
 
 
 class Watch(Observer):
@@ -45,8 +51,13 @@ class Watch(Observer):
         self._depth = 0
         self._kept: list[_Kept] = []
         self._taken: dict[str, list[int]] = {}
+        self._roots: set[int] = set()
+        self._tied: dict[type, list[list[str]]] = {}
+        """Parameters that are one tensor under several names, in models that ran."""
+        self._plain: dict[type, tuple[weakref.ref[nn.Module], dict[str, str]]] = {}
+        """Tensors that are plain attributes, and so no part of the state, of models whose state was taken."""
         self._told = {"state_dict": 0, "load_state_dict": 0, "save": 0, "loaded_weights": 0}
-        self._loaded: list[tuple[weakref.ref[nn.Module], str, dict[str, float]]] = []
+        self._loaded: list[tuple[weakref.ref[nn.Module], str, dict[str, Print]]] = []
 
     def install(self) -> None:
         self.replace(nn.Module, "state_dict", self._wrap_state)
@@ -55,9 +66,12 @@ class Watch(Observer):
         self.replace(torch, "save", self._wrap_save)
         self.replace_bound("save", original, torch.save, torch)
 
-    def _tell(self, kind: str, data: dict[str, Any], where: tuple[str, int] | None = None) -> None:
+    def _tell(
+        self, kind: str, data: dict[str, Any], where: tuple[str, int] | None = None, step: int | None = None
+    ) -> None:
         self._told[kind] += 1
         if self._told[kind] <= MAX_FACTS:
+            data = data if step is None else {**data, "taken": step}
             self.recorder.fact(kind, subject=str(data.get("root") or ""), data=data, where=where or user_frame())
 
     # ---- out ----------------------------------------------------------------------------------------------------
@@ -78,6 +92,7 @@ class Watch(Observer):
 
     def _given(self, module: nn.Module, state: Mapping[str, Any]) -> None:
         self.recorder.letter("V")
+        self._plain[type(module)] = (weakref.ref(module), plain_tensors(module))
         taken = self._taken.setdefault(self._name(module), [])
         if len(taken) < MOST_TAKEN:
             taken.append(self.recorder.step + 1)
@@ -92,22 +107,22 @@ class Watch(Observer):
 
     def after_step(self, optimizer: torch.optim.Optimizer) -> None:
         if self._kept and (self.recorder.step % WAIT == 0 or len(self._kept) >= WATCHED):
-            self._look(WAIT)
+            self._look(False)
 
-    def _look(self, wait: int) -> None:
-        """Forget what died; tell what has stayed alive while the weights went on."""
+    def _look(self, final: bool) -> None:
+        """What has stayed alive while the weights went on is followed until it dies, and then told."""
         remaining = []
         for kept in self._kept:
             alive = [(t(), p()) for t, p in kept.pairs if t() is not None and p() is not None]
-            if not alive:
-                continue
-            age = self.recorder.step - kept.step
-            if age < wait:
-                remaining.append(kept)
-                continue
-            shared = [t.data_ptr() == p.data_ptr() for t, p in alive if t is not None and p is not None]
-            data = {"root": kept.root, "aliased": any(shared), "alive_after_steps": age, "n_alive": len(alive)}
-            self._tell("state_dict", data, kept.where)
+            if alive:
+                kept.age = self.recorder.step - kept.step
+                kept.shared = any(t.data_ptr() == p.data_ptr() for t, p in alive if t is not None and p is not None)
+                if not final:
+                    remaining.append(kept)
+                    continue
+            if kept.age >= (1 if final else WAIT):
+                data = {"root": kept.root, "aliased": kept.shared, "alive_after_steps": kept.age, "dropped": not alive}
+                self._tell("state_dict", data, kept.where, kept.step + 1)
         self._kept = remaining
 
     # ---- in -----------------------------------------------------------------------------------------------------
@@ -135,7 +150,11 @@ class Watch(Observer):
         self.recorder.letter("W")
         missing, unexpected = list(result.missing_keys), list(result.unexpected_keys)
         data = self._load_data(module, state, strict, missing, unexpected)
-        self._tell("load_state_dict", {**data, "aliased": aliased})
+        own = [set(group) for group in tied(module)]
+        names = {n for n, _ in module.named_parameters(remove_duplicate=False)}
+        lost = [g for g in self._tied.get(type(module), []) if set(g) <= names and not any(set(g) <= o for o in own)]
+        self._tell("load_state_dict", {**data, "aliased": aliased, "untied": lost[:MAX_NAMES]})
+        self._loaded = [entry for entry in self._loaded if entry[0]() is not module]  # what was loaded last counts
         self._loaded.append((weakref.ref(module), self._name(module), _prints(module)))
         del self._loaded[:-4]
 
@@ -163,6 +182,11 @@ class Watch(Observer):
 
     def before_root(self, root: int, module: nn.Module, args: tuple[Any, ...], kwargs: Any) -> None:
         """Are the weights that were loaded still there when the model is first used?"""
+        if root not in self._roots:
+            self._roots.add(root)
+            groups = tied(module)
+            if groups:
+                self._tied.setdefault(type(module), groups)
         if not self._loaded:
             return
         loaded, self._loaded = self._loaded, []
@@ -172,7 +196,16 @@ class Watch(Observer):
                 continue
             now = _prints(model)
             changed = [n for n, value in prints.items() if n not in now or now[n] != value]
-            self._tell("loaded_weights", {"root": name, "n": len(prints), "changed": changed[:MAX_NAMES]})
+            data = {"root": name, "n": len(prints), "changed": changed[:MAX_NAMES], "plain_differ": self._differ(model)}
+            self._tell("loaded_weights", {**data, **_replaced(prints, now)})
+
+    def _differ(self, model: nn.Module) -> list[str]:
+        """Plain tensor attributes that are not what they were in the model whose state was taken."""
+        source, before = self._plain.get(type(model), (lambda: model, {}))
+        if source() is model:
+            return []
+        now = plain_tensors(model)
+        return [name for name, value in before.items() if now.get(name) != value][:MAX_NAMES]
 
     # ---- to disk ------------------------------------------------------------------------------------------------
 
@@ -189,21 +222,23 @@ class Watch(Observer):
         if self._told["save"] >= MAX_FACTS:
             return
         live: dict[int, str] = {}
-        by_name: dict[str, tuple[str, Tensor]] = {}
+        by_name: dict[str, list[tuple[str, Tensor]]] = {}
         for entry, model in self.recorder.registry.live_models():
             for name, parameter in model.named_parameters(remove_duplicate=False):
                 live[parameter.data_ptr()] = entry.name
-                by_name.setdefault(name, (entry.name, parameter))
+                by_name.setdefault(name, []).append((entry.name, parameter))
         tensors = list(_tensors(obj))
         roots = [live[t.data_ptr()] for _, t in tensors if t.data_ptr() in live]
         equal: bool | None = True if roots else None
         if not roots:
-            same = [(n, t, *by_name[n]) for n, t in tensors if n in by_name and by_name[n][1].shape == t.shape]
-            for _, tensor, owner, own in same[:COMPARED]:
-                roots.append(owner)
-                equal = equal is not False and bool(torch.equal(tensor.to(own.device), own.detach()))
+            for name, tensor in tensors[:COMPARED]:
+                owners = [(o, p) for o, p in by_name.get(name, []) if p.shape == tensor.shape]
+                same = [o for o, p in owners if torch.equal(tensor.to(p.device), p.detach())]
+                roots += same or [o for o, _ in owners[:1]]
+                equal = equal if not owners else equal is not False and bool(same)
         root = max(set(roots), key=roots.count) if roots else None
-        self._tell("save", {"n_tensors": len(tensors), "root": root, "equals_live": equal})
+        data = {"n_tensors": len(tensors), "root": root, "roots": sorted(set(roots)), "equals_live": equal}
+        self._tell("save", data)
 
     def _name(self, module: nn.Module) -> str:
         for entry, model in self.recorder.registry.live_models():
@@ -214,7 +249,30 @@ class Watch(Observer):
     def finish(self) -> None:
         for name, steps in self._taken.items():
             self.recorder.fact("states_taken", subject=name, data={"root": name, "steps": steps})
-        self._look(1)
+        self._look(True)
+
+
+def tied(module: nn.Module) -> list[list[str]]:
+    """Names of parameters that are one tensor, group by group."""
+    names: dict[int, list[str]] = {}
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    return [group for group in names.values() if len(group) > 1]
+
+
+def plain_tensors(module: nn.Module) -> dict[str, str]:
+    """Prints of small floating tensors and arrays among the plain attributes of a model's own modules."""
+    found: dict[str, str] = {}
+    for path, part in module.named_modules():
+        if type(part).__module__.startswith("torch."):
+            continue
+        for name, value in vars(part).items():
+            array = value.detach().cpu().numpy() if isinstance(value, Tensor) and value.is_floating_point() else value
+            if isinstance(array, np.ndarray) and array.dtype.kind == "f" and 0 < array.size <= MAX_PLAIN:
+                found[f"{path}.{name}".lstrip(".")] = (
+                    f"{array.shape} {float(np.abs(array).sum()):.6g} {float(array.sum()):.6g}"
+                )
+    return found
 
 
 def _aliases(module: nn.Module, state: Any) -> bool:
@@ -225,14 +283,46 @@ def _aliases(module: nn.Module, state: Any) -> bool:
     return any(isinstance(t, Tensor) and t.numel() and t.data_ptr() in live for t in state.values())
 
 
-def _prints(module: nn.Module) -> dict[str, float]:
-    """A number for each parameter that changes when the parameter does, for all practical purposes."""
+OTHER: Final = 0.2
+"""Distance, in norms of the weight and along one direction, from which on it is another weight and not a rounded one."""
+
+
+@dataclass(frozen=True)
+class Print:
+    """Numbers that change when a parameter does."""
+
+    size: float
+    """Sum of absolute values: any change of the parameter changes it, for all practical purposes."""
+    norm: float
+    along: float
+    """Even entries minus odd ones: a new random draw moves it by about a norm, rounding by a thousandth of that."""
+    matrix: bool
+
+    def replaced_by(self, other: Print) -> bool:
+        """Whether the other is a parameter of its own rather than this one with a small change."""
+        return abs(other.along - self.along) > OTHER * max(self.norm, other.norm)
+
+
+def _prints(module: nn.Module) -> dict[str, Print]:
+    """The print of each parameter."""
     named = [(n, p) for n, p in module.named_parameters() if p.is_floating_point() and not p.is_meta]
     if not named:
         return {}
     with torch.no_grad():
-        sums = torch.stack([p.detach().double().abs().sum().cpu() for _, p in named]).tolist()
-    return dict(zip((n for n, _ in named), sums, strict=True))
+        rows = torch.stack([_numbers(p.detach().double().flatten()).cpu() for _, p in named]).tolist()
+    return {n: Print(*row, p.dim() > 1) for (n, p), row in zip(named, rows, strict=True)}
+
+
+def _replaced(then: dict[str, Print], now: dict[str, Print]) -> dict[str, Any]:
+    """Which matrices and kernels are other weights now than the ones that were loaded."""
+    weights = [n for n, value in then.items() if value.matrix]
+    replaced = [n for n in weights if n in now and then[n].replaced_by(now[n])]
+    first = bool(replaced) and replaced[0] == weights[0]
+    return {"n_weights": len(weights), "replaced": replaced[:MAX_NAMES], "from_the_first": first}
+
+
+def _numbers(flat: Tensor) -> Tensor:
+    return torch.stack([flat.abs().sum(), flat.norm(), flat[::2].sum() - flat[1::2].sum()])
 
 
 def _tensors(obj: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str, Tensor]]:

@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from aitia.agent.repairs import config, crash, data, graph, layers, loop, loss, numerics, optimizer, state
+from aitia.agent.repairs import artifact, config, crash, data, graph, layers, loop, loss, numerics, optimizer, state
 from aitia.agent.repairs.accused import Accused, Patch
 
 Repair = Callable[[Accused], Patch | None]
 
 REPAIRS: Final[dict[str, Repair]] = {
     "amp.clip_before_unscale": loop.clip_before_unscale,
-    "artifact.best_state_aliased": state.best_state_aliased,
-    "artifact.load_skips_keys": state.load_skips_keys,
+    "amp.no_scaler_underflow": config.half_without_scaler,
+    "artifact.best_state_aliased": artifact.best_state_aliased,
+    "artifact.load_skips_keys": artifact.load_skips_keys,
+    "artifact.normalizer_not_saved": artifact.normalizer_not_saved,
     "data.index_out_of_range": crash.index_out_of_range,
     "data.label_misaligned": data.label_misaligned,
     "data.label_shift_error": data.label_shift_error,
     "data.nan_or_inf_input": data.nan_or_inf_input,
     "data.order_not_shuffled": state.order_not_shuffled,
+    "data.repeated_batch": state.repeated_batch,
     "data.unscaled_input": data.unscaled_input,
     "dtype.mismatch": crash.dtype_mismatch,
     "eval.early_stop_wrong_direction": state.early_stop_wrong_direction,
@@ -32,6 +35,7 @@ REPAIRS: Final[dict[str, Repair]] = {
     "graph.gradient_leak_between_networks": loop.missing_zero_grad,
     "graph.inplace_modification": graph.inplace_modification,
     "graph.no_grad_region": graph.no_grad_region,
+    "graph.non_differentiable_op": graph.non_differentiable_op,
     "graph.target_not_detached": graph.target_not_detached,
     "init.symmetric": graph.symmetric,
     "init.uninitialized_memory": graph.uninitialized_memory,
@@ -75,9 +79,11 @@ REPAIRS: Final[dict[str, Repair]] = {
     "optimizer.weight_decay_excess": config.weight_decay_excess,
     "optimizer.wrong_optimizer_stepped": optimizer.wrong_optimizer_stepped,
     "precision.int_or_dtype_truncation": data.int_truncation,
+    "precision.low_precision_weights": config.low_precision_weights,
     "resource.eval_with_grad": state.eval_with_grad,
     "resource.graph_retained_by_history": state.graph_retained_by_history,
     "resource.retain_graph": loop.retain_graph,
+    "scheduler.reset_on_resume": artifact.reset_on_resume,
     "scheduler.stepped_per_batch": loop.stepped_per_batch,
     "scheduler.wrong_horizon": config.wrong_horizon,
     "shape.mismatch": crash.shape_mismatch,

@@ -96,6 +96,34 @@ def exploding_gradient(accused: Accused) -> Patch | None:
     return None
 
 
+def half_without_scaler(accused: Accused) -> Patch | None:
+    """Use bfloat16, whose range needs no loss scale."""
+    return _dtype(
+        accused, {"float16": "bfloat16", "half": "bfloat16"}, "use bfloat16, which underflows no sooner than float32"
+    )
+
+
+def low_precision_weights(accused: Accused) -> Patch | None:
+    """Keep the weights in float32, where small updates still count."""
+    return _dtype(
+        accused, {"bfloat16": "float32", "float16": "float32", "half": "float32"}, "keep the weights in float32"
+    )
+
+
+def _dtype(accused: Accused, swaps: dict[str, str], summary: str) -> Patch | None:
+    for source in accused.sources:
+        edits = Edits(source)
+        for node in source.nodes(cst.Attribute):
+            called = isinstance(parent := source.parent(node), cst.Call) and parent.func is node
+            if node.attr.value in swaps and (last_name(node.value) == "torch" or called):
+                new = swaps[node.attr.value]
+                edits.replace(node.attr, "float" if called and new == "float32" else new)
+        patch = accused.patch(summary, edits, "config")
+        if patch is not None:
+            return patch
+    return None
+
+
 def change_rate(accused: Accused, factor: float) -> Patch | None:
     """Multiply the learning rate by a factor, in the one place where it is set."""
     return _change(accused, "lr", _option(accused, "lr"), factor, "learning rate")

@@ -116,6 +116,25 @@ def bptt_cut_or_grown(accused: Accused) -> Patch | None:
     return backward_twice(accused)
 
 
+def non_differentiable_op(accused: Accused) -> Patch | None:
+    """Keep the operation's value, and let the gradient pass as if it were not there (straight-through)."""
+    for source in accused.sources:
+        found = [c for c in source.calls("round", "sign", "floor", "ceil", "float") if receiver(c) is not None]
+        call = accused.pick([c for c in found if source.line(c) in accused.lines(source)], source)
+        on = receiver(call) if call is not None else None
+        if call is None or on is None:
+            continue
+        inner: cst.BaseExpression = positional(call)[0].value if source.code(on) == "torch" and positional(call) else on
+        if isinstance(inner, cst.Comparison):
+            inner = inner.left
+        elif last_name(call.func) == "float":
+            continue
+        text, edits = source.atom(inner), Edits(source)
+        edits.replace(call, f"({text} + ({source.code(call)} - {text}).detach())")
+        return accused.patch("let the gradient pass through the operation (straight-through estimator)", edits)
+    return None
+
+
 def inplace_modification(accused: Accused) -> Patch | None:
     """Make a new tensor instead of writing into one that backward needs."""
     operators = {"AddAssign": "+", "SubtractAssign": "-", "MultiplyAssign": "*", "DivideAssign": "/"}

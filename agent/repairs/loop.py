@@ -254,11 +254,11 @@ def _mode_receiver(source: Source, around: cst.CSTNode) -> str | None:
 
 
 def _flush(accused: Accused, source: Source) -> Patch | None:
-    """Where a step waits for more batches than a pass has: step after the last batch of the pass, too."""
+    """Where a step waits for a batch that never comes: step after the last batch of the pass, too."""
     for call, _ in accused.steps(source):
         test = source.enclosing(call, (cst.If, cst.FunctionDef))
         loop = source.loop(call)
-        if not isinstance(test, cst.If) or not _windows(source, test) or not isinstance(loop, cst.For):
+        if not isinstance(test, cst.If) or not isinstance(loop, cst.For):
             continue
         counted = loop.iter if isinstance(loop.iter, cst.Call) and last_name(loop.iter.func) == "enumerate" else None
         if counted is None or not isinstance(loop.target, cst.Tuple) or len(counted.args) != 1:

@@ -1,4 +1,4 @@
-"""Repairs of what is kept, shared, evaluated and loaded."""
+"""Repairs of what is kept from step to step, and of how a model is evaluated and fed."""
 
 from __future__ import annotations
 
@@ -28,35 +28,6 @@ def graph_retained_by_history(accused: Accused) -> Patch | None:
                 continue
             edits.replace(root or node, f"{source.code(root) if root is not None else source.atom(node)}.detach()")
         patch = accused.patch("keep the loss's value without its graph", edits)
-        if patch is not None:
-            return patch
-    return None
-
-
-def best_state_aliased(accused: Accused) -> Patch | None:
-    """Copy the tensors of the state that is kept."""
-    for source in accused.sources:
-        found = []
-        for call in source.calls("state_dict"):
-            around = source.parent(call)
-            copied = (
-                isinstance(around, cst.Arg)
-                and isinstance(outer := source.parent(around), cst.Call)
-                and last_name(outer.func)
-            )
-            on = receiver(call)
-            if copied in {"deepcopy", "save", "load_state_dict"} or on is None or last_name(on) in accused.optimizers:
-                continue
-            if not isinstance(around, (cst.CompFor, cst.Attribute)) or last_name(around) == "copy":
-                found.append(call)
-        edits = Edits(source)
-        for call in accused.suspects(found, source):
-            node: cst.CSTNode = call
-            around = source.parent(call)
-            if isinstance(around, cst.Attribute):  # `.copy()` copies the dictionary, not the tensors
-                node = source.parent(around) or call
-            edits.replace(node, f"{{k: v.clone() for k, v in {source.code(call)}.items()}}")
-        patch = accused.patch("copy the tensors of the best state; state_dict() only refers to the live ones", edits)
         if patch is not None:
             return patch
     return None
@@ -166,20 +137,20 @@ def order_not_shuffled(accused: Accused) -> Patch | None:
     return None
 
 
-def load_skips_keys(accused: Accused) -> Patch | None:
-    """Load strictly after taking the prefix off, so that a name that does not fit is an error."""
-    facts = [f for f in accused.run.facts("load_state_dict") if f.data.get("unexpected")]
-    missing = [str(x) for f in facts for x in f.data.get("missing", [])]
-    given = [str(x) for f in facts for x in f.data.get("unexpected", [])]
-    prefix = next((g.removesuffix(m) for g in given for m in missing if g.endswith(m) and g != m), None)
+def repeated_batch(accused: Accused) -> Patch | None:
+    """Go on to the next batch instead of beginning anew each time."""
     for source in accused.sources:
-        call = accused.pick([c for c in source.calls("load_state_dict") if keyword(c, "strict") is not None], source)
-        if call is None or not prefix or not positional(call):
-            continue
-        state, edits = positional(call)[0].value, Edits(source)
-        new = f"{{k.removeprefix({prefix!r}): v for k, v in {source.code(state)}.items()}}"
-        edits.replace(call, f"{source.code(call.func)}({new})")
-        return accused.patch(f"take the prefix {prefix!r} off the names and load strictly", edits)
+        for call in source.calls("next"):
+            first = positional(call)[0].value if positional(call) else None
+            loop = source.loop(call)
+            if not isinstance(first, cst.Call) or last_name(first.func) != "iter" or loop is None or not first.args:
+                continue
+            while (outer := source.loop(loop)) is not None:
+                loop = outer
+            edits, loader = Edits(source), source.code(first.args[0].value)
+            edits.before(loop, f"batches = (batch for _ in iter(int, 1) for batch in {loader})  # pass after pass")
+            edits.replace(first, "batches")
+            return accused.patch("take the next batch instead of the first one again", edits)
     return None
 
 

@@ -28,7 +28,7 @@ class HazardNet(nn.Module):
         rate = self.log_rate(self.body(cov)).squeeze(-1).exp()
         x = rate * exposure
         #% if fault
-        mean = -torch.expm1(-x) / x
+        mean = -torch.expm1(-x) / x  #% here
         return torch.where(x > 0, mean, torch.ones_like(x))  #% here
         #% else
         safe = torch.where(x > 0, x, torch.ones_like(x))

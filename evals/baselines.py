@@ -11,6 +11,7 @@ that it may stand for; the mapping is below and is meant to be generous.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -100,12 +101,18 @@ def _by_gradients(run: Run, gradients: Series) -> frozenset[str] | None:
     kernels = [p.index for p in run.parameters if len(p.shape) > 1 and p.in_model and p.index < gradients.shape[1]]
     if len(kernels) < 2 or not len(gradients):
         return None
-    first, last = np.nanmedian(gradients[:, kernels[0]]), np.nanmedian(gradients[:, kernels[-1]])
+    first, last = _median(gradients[:, kernels[0]]), _median(gradients[:, kernels[-1]])
     if not last > 0:
         return None
     if first / last > BETA_3:
         return EXPLODING
     return VANISHING if first / last < BETA_1 and first < BETA_2 else None
+
+
+def _median(values: Series) -> float:
+    """Median of what was measured; NaN where nothing was."""
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if len(known) else math.nan
 
 
 def _losses(run: Run) -> Series:

@@ -70,21 +70,26 @@ def _in(variables: dict[str, Any], kind: type | tuple[type, ...]) -> Iterator[Fo
             yield from (Found(f"{name}.{i}", x) for i, x in enumerate(value) if isinstance(x, kind))
         elif isinstance(value, dict) and len(value) <= MAX_ITEMS:
             yield from (Found(f"{name}.{k}", x) for k, x in list(value.items()) if isinstance(x, kind))
-        elif _has_attributes(value):
+        else:
             # Parameters, submodules and the like of a module are found through its own tree, not here.
-            for attribute, x in list(vars(value).items())[:MAX_ITEMS]:
+            for attribute, x in list(_attributes(value).items())[:MAX_ITEMS]:
                 if isinstance(x, kind):
                     yield Found(attribute, x)
     return
 
 
-def _has_attributes(value: Any) -> bool:
+def _attributes(value: Any) -> dict[str, Any]:
+    """What an object of a class of the user's holds; no code of the object runs for it."""
     if isinstance(value, (type, ModuleType, nn.Module, torch.Tensor, torch.optim.Optimizer)):
-        return False
+        return {}
     home = type(value).__module__ or ""
     if home.split(".")[0] in {"builtins", "torch", "numpy", "pandas", "sklearn", "aitia"}:
-        return False
-    return isinstance(getattr(value, "__dict__", None), dict)
+        return {}
+    try:
+        own = object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return {}
+    return own if isinstance(own, dict) else {}
 
 
 def variable_of(thing: Any, kind: type) -> str | None:

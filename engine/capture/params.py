@@ -13,7 +13,18 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 
 from aitia.engine.capture import stats
 from aitia.engine.capture.coverage import Coverage
-from aitia.engine.capture.step_reading import GRADIENT, ROW, Pairs, StepReading, copied, putter
+from aitia.engine.capture.step_reading import (
+    GRADIENT,
+    NONFINITE,
+    NORM,
+    PRESENT,
+    ROW,
+    Pairs,
+    StepReading,
+    copied,
+    putter,
+    spread,
+)
 
 if TYPE_CHECKING:
     from aitia.engine.capture.entries import ParameterEntry
@@ -173,9 +184,9 @@ class Params:
         for at, (entry, tensor) in enumerate(step.pairs + step.others):
             gradient = tensor.grad
             if gradient is None:
-                matrix[0, entry.index] = 0.0
+                matrix[PRESENT, entry.index] = 0.0
                 continue
-            matrix[0, entry.index] = 1.0
+            matrix[PRESENT, entry.index] = 1.0
             array = stats.host(gradient)
             if array is None:
                 distant.append((entry.index, gradient))
@@ -189,9 +200,9 @@ class Params:
             else:
                 square = stats.sum_of_squares(v) if v.size else 0.0
                 norm = (math.sqrt(square) if square >= 0 else square) * factor
-                matrix[1, entry.index] = norm
+                matrix[NORM, entry.index] = norm
                 if math.isfinite(norm):
-                    matrix[4, entry.index] = 0.0
+                    matrix[NONFINITE, entry.index] = 0.0
             if at < len(step.pairs):
                 step.square += norm * norm
                 step.any = True
@@ -205,11 +216,11 @@ class Params:
         registry = self._recorder.registry
         if len(step.pairs) + len(step.others) == len(registry.parameters):
             return
-        for index in np.flatnonzero(np.isnan(step.matrix[0])):
+        for index in np.flatnonzero(np.isnan(step.matrix[PRESENT])):
             entry = registry.parameters[index]
             tensor = entry.ref() if entry.tied_to is None else None
             if tensor is not None:
-                step.matrix[0, index] = float(tensor.grad is not None)
+                step.matrix[PRESENT, index] = float(tensor.grad is not None)
 
     def _distant_gradients(self, step: StepReading, found: list[tuple[int, Tensor]], factor: float, full: bool) -> None:
         held = {e.index for e, _ in step.pairs}
@@ -225,9 +236,9 @@ class Params:
         def put(numbers: list[float]) -> None:
             for (index, _), value in zip(plain, numbers, strict=True):
                 norm = value * factor
-                step.matrix[1, index] = norm
+                step.matrix[NORM, index] = norm
                 if math.isfinite(norm):
-                    step.matrix[4, index] = 0.0
+                    step.matrix[NONFINITE, index] = 0.0
                 if index in held:
                     step.square += norm * norm
                     step.any = True
@@ -243,22 +254,26 @@ class Params:
             v = stats.flat(array)
             norm, top, _, bad = stats.gradient_on_host(v)
             step.matrix[_WEIGHT, entry.index] = (norm, top, bad)
-            if before is None or before.shape != array.shape:
+            now = spread(v)
+            if before is None or before.shape != now.shape:
                 continue
             with np.errstate(invalid="ignore", over="ignore"):  # weights may be infinite; that is told, not warned of
-                moved = v - before.reshape(-1)
-            step.took(entry.index, stats.norm(moved), np.count_nonzero(moved) / max(1, v.size), norm)
+                moved = now - before
+            update = stats.norm(moved) * math.sqrt(v.size / max(1, now.size))
+            step.took(entry.index, update, np.count_nonzero(moved) / max(1, now.size), norm)
 
     def _distant_weight(self, step: StepReading, index: int, tensor: Tensor, before: Any) -> None:
         now = stats.strided(tensor)
         if now is None:
             return
         with torch.no_grad():
-            now = now.float()
+            now = now.reshape(-1).float()
+            thin = spread(now)
             parts = [torch.linalg.vector_norm(now), torch.linalg.vector_norm(now, math.inf), (~now.isfinite()).sum()]
-            if isinstance(before, Tensor) and before.shape == now.shape:
-                moved = now - before.float()
-                parts += [torch.linalg.vector_norm(moved), (moved != 0).float().mean()]
+            if isinstance(before, Tensor) and before.shape == thin.shape:
+                moved = thin - before.float()
+                size = math.sqrt(now.numel() / max(1, thin.numel()))
+                parts += [torch.linalg.vector_norm(moved) * size, (moved != 0).float().mean()]
             packed = torch.stack([p.to(torch.float32) for p in parts])
 
         def put(numbers: list[float]) -> None:

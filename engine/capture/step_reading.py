@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 ROW: Final = {name: i for i, name in enumerate(WIDE["param"])}
 GRADIENT: Final = (ROW["grad_norm"], ROW["grad_absmax"], ROW["grad_zero_share"], ROW["grad_nonfinite"])
+PRESENT, NORM, NONFINITE = ROW["grad_present"], ROW["grad_norm"], ROW["grad_nonfinite"]
+MAX_COPIED: Final = 1 << 22
+"""Entries of one parameter that are copied to see how it moves: 16 MB; of a larger one an even part is."""
 Pairs = list[tuple["ParameterEntry", Tensor]]
 Matrix = npt.NDArray[np.float32]
 
@@ -57,9 +60,16 @@ def putter(step: StepReading, index: int, factor: float, held: bool) -> Callable
     return put
 
 
+def spread(flat: Any) -> Any:
+    """A flat array or tensor, thinned out evenly when it is very large."""
+    n = flat.size if isinstance(flat, np.ndarray) else flat.numel()
+    return flat if n <= MAX_COPIED else flat[:: -(-n // MAX_COPIED)]
+
+
 def copied(tensor: Tensor) -> Any:
+    """A flat copy of a parameter as it is before the step."""
     array = stats.host(tensor)
     if array is not None:
-        return array.copy()
+        return spread(stats.flat(array)).copy()
     plain = stats.strided(tensor)
-    return plain.clone() if plain is not None else None
+    return spread(plain.reshape(-1)).clone() if plain is not None else None

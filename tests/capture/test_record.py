@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from aitia.engine.capture import stats
+from aitia.engine.capture import stats, step_reading
 from aitia.engine.store.reader import Run
 
 
@@ -77,6 +77,24 @@ def test_numbers_are_those_of_a_slow_obvious_reading(record, monkeypatch, where:
         assert run.of_layer("0", "out_mean")[1][i] == pytest.approx(expected["mean"], rel=1e-4, abs=1e-6)
         assert run.of_layer("model", "out_std")[1][i] == pytest.approx(expected["std"], rel=1e-4)
         assert run.of_layer("1", "out_zero_share")[1][i] == pytest.approx(expected["zeros"], abs=1e-6)
+
+
+def test_large_parameters_are_sampled(record, monkeypatch) -> None:
+    """The update norm of a thinned-out parameter is that of the whole within a few percent."""
+    monkeypatch.setattr(step_reading, "MAX_COPIED", 3_000)
+    model = nn.Linear(100, 100)
+    start = model.weight.detach().clone()
+
+    def train() -> None:
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        model(torch.randn(64, 100)).square().mean().backward()
+        optimizer.step()
+
+    run = record(train)
+    expected = (model.weight - start).norm().item()
+
+    assert run.of_parameter("weight", "update_norm")[1][0] == pytest.approx(expected, rel=0.1)
+    assert run.of_parameter("weight", "update_share")[1][0] == pytest.approx(1.0, abs=0.01)
 
 
 def test_a_plain_loop_reads_as_its_calls(record) -> None:

@@ -5,7 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from aitia.agent.repairs import artifact, config, crash, data, graph, layers, loop, loss, numerics, optimizer, state
+from aitia.agent.repairs import (
+    accumulation,
+    artifact,
+    config,
+    crash,
+    data,
+    graph,
+    initial,
+    layers,
+    loop,
+    loss,
+    numerics,
+    optimizer,
+    state,
+)
 from aitia.agent.repairs.accused import Accused, Patch
 
 Repair = Callable[[Accused], Patch | None]
@@ -37,15 +51,15 @@ REPAIRS: Final[dict[str, Repair]] = {
     "graph.no_grad_region": graph.no_grad_region,
     "graph.non_differentiable_op": graph.non_differentiable_op,
     "graph.target_not_detached": graph.target_not_detached,
-    "init.symmetric": graph.symmetric,
-    "init.uninitialized_memory": graph.uninitialized_memory,
-    "init.wrong_scale": layers.wrong_scale,
-    "loop.accumulation_not_normalized": loop.accumulation_not_normalized,
+    "init.symmetric": initial.symmetric,
+    "init.uninitialized_memory": initial.uninitialized_memory,
+    "init.wrong_scale": initial.wrong_scale,
+    "loop.accumulation_not_normalized": accumulation.accumulation_not_normalized,
     "loop.clip_before_backward": loop.clip_before_backward,
     "loop.eval_mode_left_on": loop.eval_mode_left_on,
     "loop.freeze_undone_by_train": state.freeze_undone_by_train,
     "loop.missing_zero_grad": loop.missing_zero_grad,
-    "loop.step_outside_batch_loop": loop.step_outside_batch_loop,
+    "loop.step_outside_batch_loop": accumulation.step_outside_batch_loop,
     "loop.zero_grad_after_backward": loop.zero_grad_after_backward,
     "loss.clipped_loss": loss.clipped_loss,
     "loss.double_softmax": loss.double_softmax,
@@ -55,7 +69,7 @@ REPAIRS: Final[dict[str, Repair]] = {
     "loss.padding_counted": data.padding_counted,
     "loss.reduction_scale": loss.reduction_scale,
     "loss.shape_broadcast": loss.shape_broadcast,
-    "loss.sign_flipped": lambda accused: loss.sign_flipped(accused) or optimizer.maximize(accused),
+    "loss.sign_flipped": lambda a: loss.sign_flipped(a) or optimizer.maximize(a) or loss.climbing(a),
     "model.dead_units": layers.dead_units,
     "model.missing_nonlinearity": layers.missing_nonlinearity,
     "model.output_activation_range": graph.output_activation_range,
@@ -73,7 +87,7 @@ REPAIRS: Final[dict[str, Repair]] = {
     "optimizer.frozen_by_mistake": optimizer.frozen_by_mistake,
     "optimizer.lr_too_high": config.lr_too_high,
     "optimizer.lr_too_low": config.lr_too_low,
-    "optimizer.never_stepped": loop.never_stepped,
+    "optimizer.never_stepped": accumulation.never_stepped,
     "optimizer.params_missing_from_groups": optimizer.params_missing_from_groups,
     "optimizer.stale_param_reference": optimizer.stale_param_reference,
     "optimizer.weight_decay_excess": config.weight_decay_excess,

@@ -135,11 +135,27 @@ def _change(accused: Accused, name: str, value: float | None, factor: float, wor
     new = f"{float(f'{value * factor:.0e}'):g}"
     places = _places(accused, name, value)
     if len(places) != 1:
-        return None
+        return _at_optimizer(accused, name, new, factor, words)
     source, node = places[0]
     edits = Edits(source)
     edits.replace(node, new)
     return accused.patch(f"change the {words} from {value:g} to {new}", edits, "config")
+
+
+def _at_optimizer(accused: Accused, name: str, new: str, factor: float, words: str) -> Patch | None:
+    """Where the number comes from elsewhere (a command line, a file): scale it where the optimizer is built."""
+    for source in accused.sources:
+        built = accused.pick(optimizer_constructions(source), source)
+        if built is None:
+            continue
+        place = keyword(built, name) or (positional(built)[1] if name == "lr" and len(positional(built)) > 1 else None)
+        edits = Edits(source)
+        if place is not None:
+            edits.replace(place.value, f"{source.atom(place.value)} * {float(f'{factor:.0e}'):g}")
+        elif not any(a.star for a in built.args):
+            _add_argument(source, edits, built, f"{name}={new}")
+        return accused.patch(f"change the {words} to {new}", edits, "config")
+    return None
 
 
 def _places(accused: Accused, name: str, value: float) -> list[tuple[Source, cst.BaseExpression]]:

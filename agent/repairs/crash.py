@@ -41,10 +41,10 @@ def shape_mismatch(accused: Accused) -> Patch | None:
     if linear and len(handed) > 2 and wrong == _product(handed[1:]):
         return _flatten(accused, failure)
     for source in accused.sources:
-        made = [c for c in source.calls(failure.module_class) if _width(c) is not None and number(_width(c)) == wrong]  # type: ignore[arg-type]
-        named = [c for c in made if _names(source, c, failure.module or "")]
-        call = named[0] if len(named) == 1 else (made[0] if len(made) == 1 else None)
-        node = _width(call) if call is not None else None
+        widths = [(c, w) for c in source.calls(failure.module_class) if (w := _width(c)) is not None]
+        fitting = [(c, w) for c, w in widths if number(w) == wrong]
+        named = [w for c, w in widths if number(w) in {wrong, None} and _names(source, c, failure.module or "")]
+        node = named[0] if len(named) == 1 else (fitting[0][1] if len(fitting) == 1 else None)
         if node is None or wrong == got:
             continue
         edits = Edits(source)

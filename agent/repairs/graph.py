@@ -18,7 +18,6 @@ COMPARING = (
     "loss_fn",
 )
 """Functions that compare a prediction (first) with a target (second)."""
-INITIALIZERS = ("constant_", "zeros_", "ones_", "fill_", "zero_")
 
 
 def detached_term(accused: Accused) -> Patch | None:
@@ -214,39 +213,6 @@ def submodule_not_registered(accused: Accused) -> Patch | None:
         patch = accused.patch("register the layers with the model: ModuleList instead of a list", edits)
         if patch is not None:
             return patch
-    return None
-
-
-def symmetric(accused: Accused) -> Patch | None:
-    """Drop the initialization that makes all units equal."""
-    for source in accused.sources:
-        found = [c for c in source.calls(*INITIALIZERS) if "bias" not in source.code(c)]
-        call = accused.pick(found, source)
-        if call is None:
-            continue
-        edits, statement = Edits(source), source.statement(call)
-        if isinstance(statement, cst.SimpleStatementLine) and len(statement.body) == 1:
-            edits.remove(statement)
-            return accused.patch("keep the random initialization, which tells the units apart", edits)
-    return None
-
-
-def uninitialized_memory(accused: Accused) -> Patch | None:
-    """Initialize the parameter."""
-    for source in accused.sources:
-        found = [
-            c
-            for c in source.nodes(cst.Call)
-            if source.code(c.func) in {"torch.empty", "torch.Tensor", "torch.FloatTensor"}
-        ]
-        call = accused.pick(found, source)
-        sizes = [source.code(a).rstrip(", ") for a in positional(call)] if call is not None else []
-        if call is None or not sizes:
-            continue
-        edits = Edits(source)
-        fan = next((s for s in reversed(sizes) if s.isdigit() and int(s) > 1), None)
-        edits.replace(call, f"torch.randn({', '.join(sizes)})" + (f" / {fan}**0.5" if fan else ""))
-        return accused.patch("initialize the parameter instead of taking memory as it is", edits)
     return None
 
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import libcst as cst
 
-from aitia.agent.repairs.accused import Accused, Edits, Patch, Source, last_name, positional, targets
+from aitia.agent.repairs.accused import Accused, Edits, Patch, Source, last_name, targets
 
 BOUNDED = ("Sigmoid", "Tanh", "Hardtanh", "Softsign")
 
@@ -34,26 +34,6 @@ def wrong_state_used(accused: Accused) -> Patch | None:
         edits = Edits(source)
         edits.replace(node, source.code(node.value) + new)
         return accused.patch("read the state after the last step", edits)
-    return None
-
-
-def wrong_scale(accused: Accused) -> Patch | None:
-    """Scale the weights by their fan-in."""
-    for source in accused.sources:
-        found = [c for c in source.calls("normal_", "uniform_", "trunc_normal_") if "bias" not in source.code(c)]
-        call = accused.pick(found, source)
-        if call is None:
-            continue
-        nested = source.code(call.func).startswith(("nn.init.", "init.", "torch.nn.init."))
-        tensor = positional(call)[0].value if nested and positional(call) else getattr(call.func, "value", None)
-        if tensor is None:
-            continue
-        bounded = any(b.lower() in source.text.lower() for b in BOUNDED)
-        text = source.code(tensor).removesuffix(".data")
-        edits = Edits(source)
-        prefix = source.code(call.func).rpartition(".")[0] if nested else "torch.nn.init"
-        edits.replace(call, f"{prefix}.{'xavier' if bounded else 'kaiming'}_normal_({text})")
-        return accused.patch("scale the initial weights by the number of inputs", edits)
     return None
 
 

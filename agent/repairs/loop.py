@@ -24,27 +24,31 @@ def missing_zero_grad(accused: Accused) -> Patch | None:
         steps = accused.steps(source)
         cleared = {source.code(r) for c in source.calls("zero_grad") if (r := receiver(c)) is not None}
         uncleared = [(c, name) for c, name in steps if name not in cleared] or steps
-        step = accused.pick([c for c, _ in uncleared], source)
-        if step is None:
-            continue
-        name = dict(uncleared)[step]
-        statement, edits = source.statement(step), Edits(source)
-        backward = first_backward(accused, source, statement)
-        if backward is not None:
-            edits.before(backward, f"{name}.zero_grad()")
-        else:
-            edits.after(statement, f"{name}.zero_grad()")
-        return accused.patch(f"call {name}.zero_grad() before each backward pass", edits)
+        edits, names = Edits(source), list[str]()
+        for step, name in accused.suspects_with(uncleared, source):
+            if name in names:
+                continue
+            names.append(name)
+            statement = source.statement(step)
+            backward = _in_closure(source, step) or first_backward(accused, source, statement)
+            if backward is not None:
+                edits.before(backward, f"{name}.zero_grad()")
+            else:
+                edits.after(statement, f"{name}.zero_grad()")
+        if names:
+            called = " and ".join(f"{name}.zero_grad()" for name in names)
+            return accused.patch(f"call {called} before each backward pass", edits)
     return None
 
 
 def zero_grad_after_backward(accused: Accused) -> Patch | None:
     """Move zero_grad from between backward and step to before backward."""
     for source in accused.sources:
-        for call in accused.suspects(source.calls("zero_grad"), source):
-            clearing = source.statement(call)
+        by_hand = [f for f in source.nodes(cst.For) if _clears(source, f)]
+        for node in accused.suspects([*source.calls("zero_grad"), *by_hand], source):
+            clearing = source.statement(node)
             block = source.block(clearing)
-            if clearing not in block or not is_expression(clearing):
+            if clearing not in block or not (is_expression(clearing) or node in by_hand):
                 continue
             at = block.index(clearing)
             after = [s for s in block[at + 1 :] if accused.steps(source, s)]
@@ -62,28 +66,6 @@ def zero_grad_after_backward(accused: Accused) -> Patch | None:
     return None
 
 
-def never_stepped(accused: Accused) -> Patch | None:
-    """Call the optimizer's step after the last backward of the batch."""
-    names = sorted({o.name for o in accused.run.optimizers})
-    for source in accused.sources:
-        flushed = _flush(accused, source)
-        if flushed is not None:
-            return flushed
-        written = [source.code(r) for c in source.calls("zero_grad") if (r := receiver(c)) is not None]
-        backwards = [source.statement(c) for c in source.calls("backward")]
-        if not backwards:
-            continue
-        candidates = [w for w in dict.fromkeys(written) if not any(n == w for _, n in accused.steps(source))] or names
-        scope = source.scope(backwards[-1])
-        known = {source.code(n) for kind in (cst.Name, cst.Attribute) for n in source.nodes(kind, scope)}
-        if len(candidates) != 1 or candidates[0] not in known:
-            continue
-        edits = Edits(source)
-        edits.after(backwards[-1], f"{candidates[0]}.step()")
-        return accused.patch(f"call {candidates[0]}.step() after backward", edits)
-    return None
-
-
 def clip_before_backward(accused: Accused) -> Patch | None:
     """Clip after the gradients exist."""
     return _move_clip(accused, "clip the gradients after backward and before the step")
@@ -94,7 +76,7 @@ def clip_before_unscale(accused: Accused) -> Patch | None:
     for source in accused.sources:
         for call in accused.suspects(clips(source), source):
             statement = source.statement(call)
-            later = [c for s in _rest(source, statement) for c, _ in accused.steps(source, s) if positional(c)]
+            later = [c for s in rest(source, statement) for c, _ in accused.steps(source, s) if positional(c)]
             if not later:
                 continue
             scaler, optimizer = receiver(later[0]), positional(later[0])[0].value
@@ -123,45 +105,6 @@ def eval_mode_left_on(accused: Accused) -> Patch | None:
             edits = Edits(source)
             edits.before(around, f"{name}.train()")
             return accused.patch(f"call {name}.train() before training goes on after an evaluation", edits)
-    return None
-
-
-def accumulation_not_normalized(accused: Accused) -> Patch | None:
-    """Divide the loss by the number of accumulated batches."""
-    for source in accused.sources:
-        for call in source.calls("backward"):
-            on, block = receiver(call), source.block(source.statement(call))
-            window = next((w for s in block for w in _windows(source, s) if accused.steps(source, s)), None)
-            window = window or _gathered(accused, source, call)
-            if on is None or window is None:
-                continue
-            edits = Edits(source)
-            if isinstance(on, cst.Call) and last_name(on.func) == "scale" and len(on.args) == 1:
-                on = on.args[0].value
-                edits.replace(on, f"{source.atom(on)} / {window}")
-            else:
-                edits.replace(on, f"({source.atom(on)} / {window})")
-            return accused.patch(f"divide the loss by the {window} batches that one step gathers", edits)
-    return None
-
-
-def step_outside_batch_loop(accused: Accused) -> Patch | None:
-    """Move the optimizer's step into the loop over the batches."""
-    for source in accused.sources:
-        for call, _ in accused.steps(source):
-            statement = source.statement(call)
-            block = source.block(statement)
-            before = block[: block.index(statement)] if statement in block else []
-            inner = next(
-                (s for s in reversed(before) if isinstance(s, LOOPS) and source.calls("backward", within=s)), None
-            )
-            if inner is None or not is_expression(statement):
-                continue
-            backward = source.statement(source.calls("backward", within=inner)[-1])
-            edits = Edits(source)
-            edits.remove(statement)
-            edits.after(backward, *edits.lines(statement))
-            return accused.patch("step once per batch, inside the loop over the batches", edits)
     return None
 
 
@@ -199,6 +142,22 @@ def retain_graph(accused: Accused) -> Patch | None:
     return None
 
 
+def _in_closure(source: Source, step: cst.Call) -> Statement | None:
+    """The backward of the closure that a step is given."""
+    names = {source.code(a.value) for a in step.args}
+    for function in source.nodes(cst.FunctionDef):
+        if function.name.value in names and (found := source.calls("backward", within=function)):
+            return source.statement(found[0])
+    return None
+
+
+def _clears(source: Source, loop: cst.For) -> bool:
+    """`for p in model.parameters(): p.grad = None`, or `.grad.zero_()`."""
+    assigned = any(last_name(a.targets[0].target) == "grad" for a in source.nodes(cst.Assign, loop.body))
+    zeroed = any(source.code(c.func).endswith(".grad.zero_") for c in source.nodes(cst.Call, loop.body))
+    return (assigned or zeroed) and not source.calls("backward", "step", within=loop)
+
+
 def first_backward(accused: Accused, source: Source, step: Statement) -> Statement | None:
     """The first backward of the step, in the step's own block: behind the step before it."""
     block = source.block(step)
@@ -224,7 +183,7 @@ def _move_clip(accused: Accused, summary: str) -> Patch | None:
     for source in accused.sources:
         for call in accused.suspects(clips(source), source):
             statement = source.statement(call)
-            backward = next((s for s in _rest(source, statement) if source.calls("backward", within=s)), None)
+            backward = next((s for s in rest(source, statement) if source.calls("backward", within=s)), None)
             if backward is None or only(statement) is None:
                 continue
             edits = Edits(source)
@@ -234,7 +193,8 @@ def _move_clip(accused: Accused, summary: str) -> Patch | None:
     return None
 
 
-def _rest(source: Source, statement: Statement) -> list[Statement]:
+def rest(source: Source, statement: Statement) -> list[Statement]:
+    """The statements behind one in its block."""
     block = source.block(statement)
     return block[block.index(statement) + 1 :] if statement in block else []
 
@@ -251,43 +211,3 @@ def _mode_receiver(source: Source, around: cst.CSTNode) -> str | None:
         source.code(r) for c in source.calls("eval", within=source.scope(around)) if (r := receiver(c)) is not None
     ]
     return names[0] if names else None
-
-
-def _flush(accused: Accused, source: Source) -> Patch | None:
-    """Where a step waits for a batch that never comes: step after the last batch of the pass, too."""
-    for call, _ in accused.steps(source):
-        test = source.enclosing(call, (cst.If, cst.FunctionDef))
-        loop = source.loop(call)
-        if not isinstance(test, cst.If) or not isinstance(loop, cst.For):
-            continue
-        counted = loop.iter if isinstance(loop.iter, cst.Call) and last_name(loop.iter.func) == "enumerate" else None
-        if counted is None or not isinstance(loop.target, cst.Tuple) or len(counted.args) != 1:
-            continue
-        index, batches = source.code(loop.target.elements[0].value), source.code(counted.args[0].value)
-        edits = Edits(source)
-        edits.replace(test.test, f"{source.code(test.test)} or {index} + 1 == len({batches})")
-        return accused.patch("step after the last batch of a pass, too", edits)
-    return None
-
-
-def _gathered(accused: Accused, source: Source, backward: cst.Call) -> str | None:
-    """`len(group)` of `for x, y in group:` and `k` of `for _ in range(k):`, where the step stands behind that loop."""
-    loop = source.loop(backward)
-    if not isinstance(loop, cst.For) or accused.steps(source, loop):
-        return None
-    if not any(accused.steps(source, s) for s in _rest(source, loop)):
-        return None
-    if isinstance(loop.iter, cst.Call) and last_name(loop.iter.func) == "range" and len(loop.iter.args) == 1:
-        return source.code(loop.iter.args[0].value)
-    return f"len({source.code(loop.iter)})" if isinstance(loop.iter, cst.Name) else None
-
-
-def _windows(source: Source, statement: Statement) -> list[str]:
-    """`k` of `if (i + 1) % k == 0`."""
-    if not isinstance(statement, cst.If):
-        return []
-    return [
-        source.code(b.right)
-        for b in source.nodes(cst.BinaryOperation, statement.test)
-        if isinstance(b.operator, cst.Modulo)
-    ]

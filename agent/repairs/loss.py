@@ -146,8 +146,8 @@ def _without_activation(accused: Accused, source: Source, function: str, layer: 
     used += [c for c in source.nodes(cst.Call) if last_name(c.func) in held and len(positional(c)) == 1]
     accused_uses = [c for c in used if source.line(c) in lines]
     reaching = accused_uses or _reaching_loss(accused, source, used)
-    if len(reaching) == 1 and not (last and lines & {source.line(last[0])}):
-        call = reaching[0]
+    if reaching and not (last and lines & {source.line(last[0])}):
+        call = reaching[-1]  # an earlier one, in an attention for instance, is there for a reason
         on = receiver(call)
         plain = last_name(call.func) in held or (
             on is not None and source.code(on) in {"F", "torch", "nn.functional", "functional"}
@@ -173,21 +173,27 @@ def _reaching_loss(accused: Accused, source: Source, calls: list[cst.Call]) -> l
     """Those whose value is returned by a forward, handed to a loss, or assigned to a name that is."""
     handed = loss_calls(accused, source)
     names = {source.code(a.value) for c in handed for a in positional(c)[:1]}
-    found = []
-    for call in calls:
-        statement = source.statement(call)
-        small = statement.body[0] if isinstance(statement, cst.SimpleStatementLine) else None
-        function = source.function(call)
-        returned = isinstance(small, cst.Return) and small.value is call and function is not None
-        inside = any(call is n for h in handed for a in positional(h)[:1] for n in source.nodes(cst.Call, a))
-        assigned = (
-            isinstance(small, cst.Assign)
-            and small.value is call
-            and bool({source.code(t) for t in targets(source, call)} & names)
-        )
-        if (returned and function is not None and function.name.value == "forward") or inside or assigned:
-            found.append(call)
-    return found
+    inside = [n for h in handed for a in positional(h)[:1] for n in source.nodes(cst.Call, a)]
+    return [
+        c for c in calls
+        if c in inside or _returned(source, c) or {source.code(t) for t in _assigned(source, c)} & names
+    ]  # fmt: skip
+
+
+def _returned(source: Source, call: cst.Call) -> bool:
+    """Whether a forward returns a call's value: `return f(x)`, or `x = f(x)` and later `return x`."""
+    function = source.function(call)
+    if function is None or function.name.value != "forward":
+        return False
+    values = [r.value for r in source.nodes(cst.Return, function) if r.value is not None]
+    texts = {source.code(v) for v in values}
+    return call in values or bool({source.code(t) for t in _assigned(source, call)} & texts)
+
+
+def _assigned(source: Source, call: cst.Call) -> list[cst.BaseExpression]:
+    """What a call's value, and nothing else, is assigned to."""
+    around = source.parent(call)
+    return targets(source, call) if isinstance(around, cst.Assign) else []
 
 
 def _same_shape(source: Source, edits: Edits, prediction: cst.BaseExpression, target: cst.BaseExpression) -> None:
@@ -208,6 +214,20 @@ def _feeds(source: Source, node: cst.CSTNode, roots: set[str]) -> bool:
     if isinstance(statement, cst.SimpleStatementLine) and any(isinstance(s, cst.Return) for s in statement.body):
         return True
     return bool({source.code(t) for t in targets(source, node)} & roots)
+
+
+def climbing(accused: Accused) -> Patch | None:
+    """Walk against the gradient: `p.data -= lr * p.grad`."""
+    for source in accused.sources:
+        edits = Edits(source)
+        for a in source.nodes(cst.AugAssign):
+            if isinstance(a.operator, cst.AddAssign) and ".grad" in source.code(a.value):
+                start, end = source.span(a.operator)
+                edits.cut(start, end, source.text[start:end].replace("+", "-"))
+        patch = accused.patch("walk against the gradient", edits)
+        if patch is not None:
+            return patch
+    return None
 
 
 def _missing_minus(accused: Accused, source: Source, roots: set[str]) -> Patch | None:

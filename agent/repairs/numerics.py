@@ -9,6 +9,7 @@ from aitia.agent.repairs.source import number
 
 EPS = "1e-12"
 """Below any distance or probability that matters in float32, and far above its smallest number (1.2e-38)."""
+HALF = 0.5
 TORCH = frozenset({"torch", "F", "nn.functional", "functional", "np", "torch.linalg"})
 
 
@@ -16,11 +17,12 @@ def log_zero(accused: Accused) -> Patch | None:
     """Keep the argument of the logarithm above zero; log_softmax where it is a softmax."""
     for source in accused.sources:
         edits, summary = Edits(source), "keep the logarithm's argument above zero"
-        for call in _accused_calls(accused, source, "log"):
+        for call in _accused_calls(accused, source, "log", "log2", "log10"):
             argument = _argument(source, call)
             if argument is None:
                 continue
-            if isinstance(argument, cst.Call) and last_name(argument.func) == "softmax":
+            softmax = isinstance(argument, cst.Call) and last_name(argument.func) == "softmax"
+            if softmax and last_name(call.func) == "log":
                 text, at = source.code(argument), source.code(argument).index("softmax")
                 edits.replace(call, f"{text[:at]}log_{text[at:]}")
                 summary = "use log_softmax, which never takes the logarithm of zero"
@@ -40,8 +42,12 @@ def sqrt_at_zero_backward(accused: Accused) -> Patch | None:
             argument = _argument(source, call)
             if argument is not None:
                 edits.replace(argument, _plus_eps(source, argument, method=argument is receiver(call)))
+        for call in _accused_calls(accused, source, "pow"):
+            exponent, base = positional(call)[-1:], _argument(source, call)
+            if exponent and number(exponent[0].value) == HALF and base is not None and _here(accused, source, call):
+                edits.replace(base, _plus_eps(source, base, method=base is receiver(call)))
         for power in source.nodes(cst.BinaryOperation):
-            if isinstance(power.operator, cst.Power) and number(power.right) == 0.5 and _here(accused, source, power):
+            if isinstance(power.operator, cst.Power) and number(power.right) == HALF and _here(accused, source, power):
                 edits.replace(power.left, _plus_eps(source, power.left, method=True))
         for call in _accused_calls(accused, source, "std", "norm"):
             inner, options = _reduced(source, call)

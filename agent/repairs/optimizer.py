@@ -30,11 +30,13 @@ def stale_param_reference(accused: Accused) -> Patch | None:
         built = _holds_orphans(accused, source) or accused.pick(_constructions(accused, source), source)
         if built is None:
             continue
-        statement, names = source.statement(built), [source.code(t) for t in targets(source, built)]
+        maker = _maker_call(source, built)  # an optimizer made by a function: its call is what moves
+        statement, names = source.statement(maker), [source.code(t) for t in targets(source, maker)]
         block = source.block(statement)
         if statement not in block or len(names) != 1:
             continue
-        change = _last_change(accused, source, block[block.index(statement) + 1 :], _models_in(source, built))
+        models = _models_in(source, built) | {source.code(a.value) for a in maker.args if maker is not built}
+        change = _last_change(accused, source, block[block.index(statement) + 1 :], models)
         if change is None:
             continue
         between = block[block.index(statement) : block.index(change)]
@@ -57,7 +59,7 @@ def params_missing_from_groups(accused: Accused) -> Patch | None:
     for source in accused.sources:
         built = accused.pick(_constructions(accused, source), source)
         names = [source.code(t) for t in targets(source, built)] if built is not None else []
-        if built is None or not missing or len(names) != 1:
+        if built is None or not missing:
             continue
         root, full = _root(accused, source, built)
         if root is None:
@@ -145,6 +147,26 @@ def _holds_orphans(accused: Accused, source: Source) -> cst.Call | None:
     return found[-1] if found else None
 
 
+def _maker_call(source: Source, built: cst.Call) -> cst.Call:
+    """The call of the function that returns this optimizer, where there is one such call; else the construction."""
+    function = source.function(built)
+    if function is None or targets(source, built):
+        return built
+    calls = [c for c in source.calls(function.name.value) if targets(source, c)]
+    return calls[0] if len(calls) == 1 else built
+
+
+def _reshapers(source: Source) -> set[str]:
+    """Functions and methods that put new layers into a model that exists already."""
+    found = set()
+    for function in source.nodes(cst.FunctionDef):
+        made = [a for a in source.nodes(cst.Assign, function.body) if isinstance(a.targets[0].target, cst.Attribute)]
+        layers = [a for a in made if isinstance(a.value, cst.Call) and last_name(a.value.func)[:1].isupper()]
+        if layers and function.name.value != "__init__":
+            found.add(function.name.value)
+    return found
+
+
 def _models_in(source: Source, built: cst.Call) -> set[str]:
     """First names of what the optimizer's parameters come from: `model` of `model.fc.parameters()`."""
     calls = source.calls("parameters", "named_parameters", within=built)
@@ -156,11 +178,14 @@ def _last_change(accused: Accused, source: Source, after: list[Statement], model
     """The last statement that changes a model: the accused or recorded one, else an assignment to its parts."""
     recorded = {f.line for f in accused.run.facts("parameter_replaced") if f.file == source.name}
     recorded |= accused.lines(source)
-    found = None
+    found: Statement | None = None
     for s in after:
         span = range(source.line(s), source.last_line(s) + 1)
         assigned = [source.code(t.target) for a in source.nodes(cst.Assign, s) for t in a.targets]
         parts = any(a == m or a.startswith((f"{m}.", f"{m}[")) for a in assigned for m in models)
+        if isinstance(s, cst.SimpleStatementLine) and source.calls(*_reshapers(source), within=s):
+            found = s
+            continue
         handed = isinstance(s, cst.SimpleStatementLine) and any(
             last_name(c.func) not in {"train", "eval", "print"}
             and (source.code(c.func).startswith(tuple(f"{m}.re" for m in models)) or _takes(source, c, models))
@@ -199,7 +224,8 @@ def _root(accused: Accused, source: Source, built: cst.Call) -> tuple[str | None
         calls = [c for a in made for c in source.calls("parameters", "named_parameters", within=a)]
     texts = [source.code(r) for c in calls if (r := receiver(c)) is not None]
     if not texts:
-        return None, False
+        inside = {n.value for n in source.nodes(cst.Name, source.scope(built))} & accused.models
+        return (next(iter(inside)), False) if len(inside) == 1 else (None, False)
     text, layers = texts[0], {layer.name for layer in accused.run.layers}
     several = len({layer.root for layer in accused.run.layers}) > 1
     plain = first.value is calls[0] and last_name(calls[0].func) == "parameters"

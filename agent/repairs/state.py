@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import libcst as cst
 
 from aitia.agent.repairs.accused import Accused, Edits, Patch, Source, keyword, last_name, positional, receiver
@@ -126,6 +128,9 @@ def order_not_shuffled(accused: Accused) -> Patch | None:
             training = [c for c in still if "train" in source.code(source.statement(c)).lower()]
             call = training[0] if len(training) == 1 else None
         if call is None:
+            by_hand = _permute_by_hand(accused, source)
+            if by_hand is not None:
+                return by_hand
             continue
         edits, given = Edits(source), keyword(call, "shuffle")
         if given is not None:
@@ -174,6 +179,23 @@ def early_stop_wrong_direction(accused: Accused) -> Patch | None:
     return None
 
 
+def _permute_by_hand(accused: Accused, source: Source) -> Patch | None:
+    """`for i in range(0, n, k): x[i:i + k]`: permute the arrays before each pass."""
+    for loop in source.nodes(cst.For):
+        stepped = isinstance(loop.iter, cst.Call) and last_name(loop.iter.func) == "range" and len(loop.iter.args) == 3
+        if not stepped or not source.calls("backward", within=loop) or not isinstance(loop.target, cst.Name):
+            continue
+        start = rf"\[\s*{loop.target.value}\s*:"
+        cut = [s for s in source.nodes(cst.Subscript, loop.body) if re.search(start, source.code(s))]
+        names = list(dict.fromkeys(source.code(s.value) for s in cut if isinstance(s.value, cst.Name)))
+        if not names:
+            continue
+        edits, shuffled = Edits(source), ", ".join(f"{n}[order]" for n in names)
+        edits.before(loop, f"order = torch.randperm(len({names[0]}))", f"{', '.join(names)} = {shuffled}")
+        return accused.patch("shuffle the training samples before each pass", edits)
+    return None
+
+
 def _carries(source: Source, node: cst.CSTNode, roots: set[str]) -> bool:
     if source.calls("item", "detach", "float", within=node):
         return False
@@ -182,7 +204,7 @@ def _carries(source: Source, node: cst.CSTNode, roots: set[str]) -> bool:
 
 def _without_gradients(source: Source) -> list[cst.With | cst.FunctionDef]:
     """Blocks and functions that run under no_grad or inference_mode."""
-    names = ("no_grad", "inference_mode")
+    names = ("no_grad", "inference_mode", "set_grad_enabled")
     regions = [w for w in source.nodes(cst.With) if any(source.calls(*names, within=i) for i in w.items)]
     functions = [
         f for f in source.nodes(cst.FunctionDef) if any(n in source.code(d) for d in f.decorators for n in names)

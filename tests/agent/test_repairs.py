@@ -218,6 +218,100 @@ def test_a_rate_is_changed_where_it_is_set(tmp_path: Path, given: str, line: str
     assert changes(source, patch.files["train.py"]) == {f"-{line}", f"+{line.replace('10.0', '1')}"}
 
 
+def test_a_rate_that_comes_from_elsewhere_is_scaled_where_it_is_used(tmp_path: Path) -> None:
+    """A number that stands in no file of the program is changed at the optimizer."""
+    source = "import sys, torch\nopt = torch.optim.SGD(model.parameters(), lr=float(sys.argv[1]))\n"
+    run = run_of(tmp_path, source, optimizers={"opt": 2}, groups={"lr": 10.0})
+
+    patch = patch_for(run, accuse("optimizer.lr_too_high", 2))
+
+    assert patch is not None
+    assert "lr=float(sys.argv[1]) * 0.1)" in patch.files["train.py"]
+
+
+VARIANTS = {
+    "two optimizers": (
+        "loop.missing_zero_grad",
+        "for x in data:\n    d_loss.backward()\n    opt_d.step()\n    g_loss.backward()\n    opt_g.step()\n",
+        "for x in data:\n    opt_d.zero_grad()\n    d_loss.backward()\n    opt_d.step()\n    opt_g.zero_grad()\n"
+        "    g_loss.backward()\n    opt_g.step()\n",
+    ),
+    "a closure": (
+        "loop.missing_zero_grad",
+        "def closure():\n    loss = f()\n    loss.backward()\n    return loss\nopt.step(closure)\n",
+        "def closure():\n    loss = f()\n    opt.zero_grad()\n    loss.backward()\n    return loss\n"
+        "opt.step(closure)\n",
+    ),
+    "cleared by hand": (
+        "loop.zero_grad_after_backward",
+        "def train():\n    loss.backward()\n    for p in model.parameters():\n        p.grad = None\n    opt.step()\n",
+        "def train():\n    for p in model.parameters():\n        p.grad = None\n    loss.backward()\n    opt.step()\n",
+    ),
+    "an optimizer from a function": (
+        "optimizer.stale_param_reference",
+        "import torch\ndef make(m):\n    return torch.optim.Adam(m.parameters())\n"
+        "def run(net):\n    opt = make(net)\n    net.fc = Linear(4, 2)\n    fit(net, opt)\n",
+        "import torch\ndef make(m):\n    return torch.optim.Adam(m.parameters())\n"
+        "def run(net):\n    net.fc = Linear(4, 2)\n    opt = make(net)\n    fit(net, opt)\n",
+    ),
+    "a head replaced by a function": (
+        "optimizer.stale_param_reference",
+        "import torch\ndef swap(m):\n    m.fc = Linear(4, 2)\nopt = torch.optim.Adam(net.parameters())\nswap(net)\n",
+        "import torch\ndef swap(m):\n    m.fc = Linear(4, 2)\nswap(net)\nopt = torch.optim.Adam(net.parameters())\n",
+    ),
+    "an activation with a name": (
+        "loss.double_softmax",
+        "class Net:\n    def forward(self, x):\n        a = softmax(self.q(x))\n        x = self.fc(a @ x)\n"
+        "        x = x.softmax(-1)\n        return x\n",
+        "class Net:\n    def forward(self, x):\n        a = softmax(self.q(x))\n        x = self.fc(a @ x)\n"
+        "        x = x\n        return x\n",
+    ),
+    "the last of a sequence": (
+        "loss.double_softmax",
+        "net = nn.Sequential(\n    nn.Linear(4, 8),\n    nn.Linear(8, 2),\n    nn.Softmax(dim=1),\n)\n",
+        "net = nn.Sequential(\n    nn.Linear(4, 8),\n    nn.Linear(8, 2),\n)\n",
+    ),
+    "batches cut by hand": (
+        "data.order_not_shuffled",
+        "for i in range(0, len(x), 32):\n    loss = f(model(x[i : i + 32]), y[i : i + 32])\n    loss.backward()\n",
+        "order = torch.randperm(len(x))\nx, y = x[order], y[order]\n"
+        "for i in range(0, len(x), 32):\n    loss = f(model(x[i : i + 32]), y[i : i + 32])\n    loss.backward()\n",
+    ),
+    "gradient ascent by hand": (
+        "loss.sign_flipped",
+        "for p in model.parameters():\n    p.data += 0.1 * p.grad\n",
+        "for p in model.parameters():\n    p.data -= 0.1 * p.grad\n",
+    ),
+    "a parameter of zeros": (
+        "init.symmetric",
+        "w = nn.Parameter(torch.zeros(64, 32))\n",
+        "w = nn.Parameter(torch.randn(64, 32) / 64 ** 0.5)\n",
+    ),
+    "a parameter drawn too large": (
+        "init.wrong_scale",
+        "w = nn.Parameter(torch.randn(n_in, 32))\n",
+        "w = nn.Parameter(torch.randn(n_in, 32) / n_in ** 0.5)\n",
+    ),
+    "a power of a half": (
+        "numerics.sqrt_at_zero_backward",
+        "d = (a - b).pow(2).sum(1).pow(0.5)\n",
+        "d = ((a - b).pow(2).sum(1) + 1e-12).pow(0.5)\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_same_fault_is_repaired_however_it_is_written(tmp_path: Path, name: str) -> None:
+    """Programs of other people put the same fault into other words."""
+    cause, source, expected = VARIANTS[name]
+    lines = [n for n, line in enumerate(source.splitlines(), 1) if "pow(0.5)" in line]
+
+    patch = patch_for(run_of(tmp_path, source), accuse(cause, *lines))
+
+    assert patch is not None
+    assert patch.files["train.py"] == expected
+
+
 def test_no_choice_is_made_by_luck(tmp_path: Path) -> None:
     """Two places that could be meant, none of them accused: no patch, but the cause's advice."""
     source = "import torch\na = dict(lr=0.5)\nb = dict(lr=0.5)\nopt = torch.optim.SGD(model.parameters(), **a)\n"

@@ -1,0 +1,110 @@
+"""Repairs of when the optimizer steps, and over how many batches it gathers."""
+
+from __future__ import annotations
+
+import libcst as cst
+
+from aitia.agent.repairs.accused import Accused, Edits, Patch, Source, is_expression, last_name, receiver
+from aitia.agent.repairs.loop import rest
+from aitia.agent.repairs.source import LOOPS, Statement
+
+
+def accumulation_not_normalized(accused: Accused) -> Patch | None:
+    """Divide the loss by the number of accumulated batches."""
+    for source in accused.sources:
+        for call in source.calls("backward"):
+            on, block = receiver(call), source.block(source.statement(call))
+            window = next((w for s in block for w in _windows(source, s) if accused.steps(source, s)), None)
+            window = window or _gathered(accused, source, call)
+            if on is None or window is None:
+                continue
+            edits = Edits(source)
+            if isinstance(on, cst.Call) and last_name(on.func) == "scale" and len(on.args) == 1:
+                on = on.args[0].value
+                edits.replace(on, f"{source.atom(on)} / {window}")
+            else:
+                edits.replace(on, f"({source.atom(on)} / {window})")
+            return accused.patch(f"divide the loss by the {window} batches that one step gathers", edits)
+    return None
+
+
+def never_stepped(accused: Accused) -> Patch | None:
+    """Call the optimizer's step after the last backward of the batch."""
+    names = sorted({o.name for o in accused.run.optimizers})
+    for source in accused.sources:
+        flushed = _flush(accused, source)
+        if flushed is not None:
+            return flushed
+        written = [source.code(r) for c in source.calls("zero_grad") if (r := receiver(c)) is not None]
+        backwards = [source.statement(c) for c in source.calls("backward")]
+        if not backwards:
+            continue
+        candidates = [w for w in dict.fromkeys(written) if not any(n == w for _, n in accused.steps(source))] or names
+        scope = source.scope(backwards[-1])
+        known = {source.code(n) for kind in (cst.Name, cst.Attribute) for n in source.nodes(kind, scope)}
+        if len(candidates) != 1 or candidates[0] not in known:
+            continue
+        edits = Edits(source)
+        edits.after(backwards[-1], f"{candidates[0]}.step()")
+        return accused.patch(f"call {candidates[0]}.step() after backward", edits)
+    return None
+
+
+def step_outside_batch_loop(accused: Accused) -> Patch | None:
+    """Move the optimizer's step into the loop over the batches."""
+    for source in accused.sources:
+        for call, _ in accused.steps(source):
+            statement = source.statement(call)
+            block = source.block(statement)
+            before = block[: block.index(statement)] if statement in block else []
+            inner = next(
+                (s for s in reversed(before) if isinstance(s, LOOPS) and source.calls("backward", within=s)), None
+            )
+            if inner is None or not is_expression(statement):
+                continue
+            backward = source.statement(source.calls("backward", within=inner)[-1])
+            edits = Edits(source)
+            edits.remove(statement)
+            edits.after(backward, *edits.lines(statement))
+            return accused.patch("step once per batch, inside the loop over the batches", edits)
+    return None
+
+
+def _flush(accused: Accused, source: Source) -> Patch | None:
+    """Where a step waits for a batch that never comes: step after the last batch of the pass, too."""
+    for call, _ in accused.steps(source):
+        test = source.enclosing(call, (cst.If, cst.FunctionDef))
+        loop = source.loop(call)
+        if not isinstance(test, cst.If) or not isinstance(loop, cst.For):
+            continue
+        counted = loop.iter if isinstance(loop.iter, cst.Call) and last_name(loop.iter.func) == "enumerate" else None
+        if counted is None or not isinstance(loop.target, cst.Tuple) or len(counted.args) != 1:
+            continue
+        index, batches = source.code(loop.target.elements[0].value), source.code(counted.args[0].value)
+        edits = Edits(source)
+        edits.replace(test.test, f"{source.code(test.test)} or {index} + 1 == len({batches})")
+        return accused.patch("step after the last batch of a pass, too", edits)
+    return None
+
+
+def _gathered(accused: Accused, source: Source, backward: cst.Call) -> str | None:
+    """`len(group)` of `for x, y in group:` and `k` of `for _ in range(k):`, where the step stands behind that loop."""
+    loop = source.loop(backward)
+    if not isinstance(loop, cst.For) or accused.steps(source, loop):
+        return None
+    if not any(accused.steps(source, s) for s in rest(source, loop)):
+        return None
+    if isinstance(loop.iter, cst.Call) and last_name(loop.iter.func) == "range" and len(loop.iter.args) == 1:
+        return source.code(loop.iter.args[0].value)
+    return f"len({source.code(loop.iter)})" if isinstance(loop.iter, cst.Name) else None
+
+
+def _windows(source: Source, statement: Statement) -> list[str]:
+    """`k` of `if (i + 1) % k == 0`."""
+    if not isinstance(statement, cst.If):
+        return []
+    return [
+        source.code(b.right)
+        for b in source.nodes(cst.BinaryOperation, statement.test)
+        if isinstance(b.operator, cst.Modulo)
+    ]

@@ -1,0 +1,89 @@
+"""Repairs of how weights are initialized."""
+
+from __future__ import annotations
+
+import libcst as cst
+
+from aitia.agent.repairs.accused import Accused, Edits, Patch, Source, last_name, positional
+from aitia.agent.repairs.layers import BOUNDED
+
+INITIALIZERS = ("constant_", "zeros_", "ones_", "fill_", "zero_")
+
+
+def symmetric(accused: Accused) -> Patch | None:
+    """Drop the initialization that makes all units equal."""
+    for source in accused.sources:
+        found = [c for c in source.calls(*INITIALIZERS) if "bias" not in source.code(c)]
+        call = accused.pick(found, source)
+        if call is None:
+            equal = [
+                c for c in source.calls("zeros", "ones", "full") if len(positional(c)) > 1 and _parameter(source, c)
+            ]
+            call = accused.pick(equal, source)
+            if call is None or last_name(call.func) == "full":
+                continue
+            edits, size = Edits(source), positional(call)[0].value
+            _, end = source.span(call.func)
+            edits.cut(end - len(last_name(call.func)), end, "randn")
+            edits.cut(source.span(call)[1], source.span(call)[1], f" / {source.atom(size)} ** 0.5")
+            return accused.patch("initialize at random, which tells the units apart", edits)
+        edits, statement = Edits(source), source.statement(call)
+        if isinstance(statement, cst.SimpleStatementLine) and len(statement.body) == 1:
+            edits.remove(statement)
+            return accused.patch("keep the random initialization, which tells the units apart", edits)
+    return None
+
+
+def uninitialized_memory(accused: Accused) -> Patch | None:
+    """Initialize the parameter."""
+    for source in accused.sources:
+        found = [
+            c
+            for c in source.nodes(cst.Call)
+            if source.code(c.func) in {"torch.empty", "torch.Tensor", "torch.FloatTensor"}
+        ]
+        call = accused.pick(found, source)
+        sizes = [source.code(a).rstrip(", ") for a in positional(call)] if call is not None else []
+        if call is None or not sizes:
+            continue
+        edits = Edits(source)
+        fan = next((s for s in reversed(sizes) if s.isdigit() and int(s) > 1), None)
+        edits.replace(call, f"torch.randn({', '.join(sizes)})" + (f" / {fan}**0.5" if fan else ""))
+        return accused.patch("initialize the parameter instead of taking memory as it is", edits)
+    return None
+
+
+def wrong_scale(accused: Accused) -> Patch | None:
+    """Scale the weights by their fan-in."""
+    for source in accused.sources:
+        found = [c for c in source.calls("normal_", "uniform_", "trunc_normal_") if "bias" not in source.code(c)]
+        call = accused.pick(found, source)
+        if call is None:
+            drawn = accused.pick([c for c in source.calls("randn", "rand") if _parameter(source, c)], source)
+            size = next((a.value for a in positional(drawn)), None) if drawn is not None else None
+            if drawn is None or size is None or len(positional(drawn)) < 2:
+                continue
+            edits = Edits(source)
+            edits.replace(
+                drawn, f"torch.randn{source.code(drawn)[len(source.code(drawn.func)) :]} / {source.atom(size)} ** 0.5"
+            )
+            return accused.patch("scale the initial weights by the number of inputs", edits)
+        nested = source.code(call.func).startswith(("nn.init.", "init.", "torch.nn.init."))
+        tensor = positional(call)[0].value if nested and positional(call) else getattr(call.func, "value", None)
+        if tensor is None:
+            continue
+        bounded = any(b.lower() in source.text.lower() for b in BOUNDED)
+        text = source.code(tensor).removesuffix(".data")
+        edits = Edits(source)
+        prefix = source.code(call.func).rpartition(".")[0] if nested else "torch.nn.init"
+        edits.replace(call, f"{prefix}.{'xavier' if bounded else 'kaiming'}_normal_({text})")
+        return accused.patch("scale the initial weights by the number of inputs", edits)
+    return None
+
+
+def _parameter(source: Source, call: cst.Call) -> bool:
+    """Whether a drawn tensor becomes a parameter."""
+    around = source.parent(call)
+    while isinstance(around, (cst.Arg, cst.BinaryOperation)):
+        around = source.parent(around)
+    return isinstance(around, cst.Call) and last_name(around.func) == "Parameter"

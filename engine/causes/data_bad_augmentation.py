@@ -14,11 +14,16 @@ import numpy as np
 
 from aitia.engine.case import Case, nanmedian
 from aitia.engine.causes.base import MODERATE, STRONG, Cause, Weight, against, supports, symptom
+from aitia.engine.records import Fact
 
 GAP = 0.15
 """Accuracy on evaluation samples minus that on training samples, by the same weights, beyond sampling noise."""
 GOOD = 0.9
 """Share of the room above chance that a model which does well on real samples reaches."""
+POOR = 0.75
+"""Share of the room above chance that a model which learns its training samples goes beyond."""
+UNLIKE = 0.3
+"""Share of the features whose means augmentation may not move: it should leave samples that could be real."""
 MODE = 1.3
 """Loss of one batch in training mode over that in evaluation mode, beyond which dropout or the like does something."""
 CHANGED = 0.7
@@ -28,14 +33,17 @@ CHANGED = 0.7
 def weigh(case: Case) -> Iterator[Weight]:
     """Training accuracy right after each evaluation against that evaluation's, and whether samples come back unchanged."""
     train, held_out = case.accuracy(grad=True), case.eval_curve("accuracy")
-    rows = next((f for f in case.run.facts("rows") if int(f.data.get("n_evaluated") or 0) > 0), None)
-    if rows is None or held_out.n < 3 or train.n < 20 or not math.isfinite(case.chance):
-        return
-    n_trained, n_again = int(rows.data.get("n_trained") or 0), int(rows.data.get("n_again") or 0)
+    rows = next(iter(case.run.facts("rows")), None)
     loader = next((f for f in case.run.facts("loader") if f.data.get("training") is not False), None)
     size = int((loader.data.get("n_samples") or 0) if loader else 0)
-    if not size or n_trained < 2 * size or n_again > CHANGED * (n_trained - size):
+    if rows is None or not size or train.n < 20 or not math.isfinite(case.chance):
+        return
+    n_trained, n_again = int(rows.data.get("n_trained") or 0), int(rows.data.get("n_again") or 0)
+    if n_trained < 2 * size or n_again > CHANGED * (n_trained - size):
         return  # not a second epoch, or samples are used as they are
+    if held_out.n < 3:
+        yield from _unlike(case, rows, loader)
+        return
     gaps = []
     for step, there in zip(held_out.steps[:-1], held_out.values[:-1], strict=True):
         following = train.values[train.steps > step][: max(5, train.n // (2 * held_out.n))]
@@ -67,6 +75,26 @@ def weigh(case: Case) -> Iterator[Weight]:
             yield against(
                 2 * STRONG, f"training mode, not the samples, makes the difference ({trained:.3g}, {evaluated:.3g})"
             )
+
+
+def _unlike(case: Case, rows: Fact, loader: Fact | None) -> Iterator[Weight]:
+    """No accuracy on real samples was measured: what the features of both look like, and how little is learned."""
+    share, shift = float(rows.data.get("features_shifted") or 0), float(rows.data.get("feature_shift") or 0)
+    train = case.accuracy(grad=True)
+    low = train.last < case.chance + POOR * (1 - case.chance)
+    if share < UNLIKE or shift < 6 * float(rows.data.get("feature_error") or 1) or not low:
+        return
+    yield supports(
+        STRONG,
+        f"training samples hardly ever come back unchanged, and what augmentation makes of them is unlike the real ones: the "
+        f"means of {100 * share:.0f} % of the features are off by more than half a standard deviation",
+        tool="layer_analyzer",
+        step=1,
+        where=case.place(loader),
+        features_shifted=share,
+        feature_shift=shift,
+    )
+    yield symptom(MODERATE, f"training accuracy stays at {train.last:.2f}", accuracy=train.last)
 
 
 CAUSE = Cause(

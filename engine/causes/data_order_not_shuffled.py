@@ -14,6 +14,8 @@ from aitia.engine.case import Case, nanmedian
 from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, Cause, Weight, against, supports, symptom
 from aitia.engine.store.reader import Array
 
+KEPT = 0.3
+"""Share of the first epoch's loss under which every batch of the last epoch stays when no stretch unlearns another."""
 WINDOW = 24
 """Batches compared with each other where no loader tells the length of an epoch; a change of task in between is one jump."""
 
@@ -46,6 +48,12 @@ def weigh(case: Case) -> Iterator[Weight]:
         )
         if ordered:
             yield symptom(MODERATE, "the training loader does not shuffle", shuffle=False)
+        values = case.calls(grad=True, site=site.index)["value"]
+        worst, first = float(np.nanmax(values[-window:])), nanmedian(values[:window])
+        if len(values) > 2 * window and first > 0 and worst < KEPT * first:
+            yield against(
+                DECISIVE, f"nothing is unlearned: over the last {window} batches the loss stays under {worst:.3g}"
+            )
         accuracy = case.eval_accuracy
         if len(accuracy) and math.isfinite(case.chance):
             room = 1 - case.chance

@@ -11,7 +11,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from aitia.engine.case import Case, nanmedian
-from aitia.engine.causes.base import STRONG, WEAK, Cause, Weight, supports
+from aitia.engine.causes.base import MODERATE, STRONG, WEAK, Cause, Weight, supports, symptom
+
+STEADY = 0.8
+"""Share of the earlier fall that the last third still reaches when a run is cut off on its way down: hardly any less."""
 
 
 def weigh(case: Case) -> Iterator[Weight]:
@@ -44,6 +47,14 @@ def weigh(case: Case) -> Iterator[Weight]:
         accuracy=accuracy.last,
         classes=n,
     )
+    before = float(np.median(values[:third])) - a
+    if a - b > STEADY * before > 0:
+        yield symptom(
+            MODERATE,
+            f"the last third of the run lowered it by {a - b:.3g}, the one before by {before:.3g}: it was not levelling off",
+            last=a - b,
+            before=before,
+        )
 
 
 CAUSE = Cause(

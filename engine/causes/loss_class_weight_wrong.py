@@ -11,11 +11,18 @@ import numpy as np
 
 from aitia.engine.case import Case
 from aitia.engine.causes.base import DECISIVE, MODERATE, Cause, Weight, supports
+from aitia.engine.records import Fact
+
+RARE = 0.35
+"""Share of positives below which they need weight, not less of it."""
+LIGHT = 0.8
+"""A factor that takes weight from them; nearer to 1 it does nothing."""
 
 
 def weigh(case: Case) -> Iterator[Weight]:
     """Weights against the frequency of their classes, which they should counter."""
     for fact in case.train_loss_calls:
+        yield from _positive(case, fact)
         weights = fact.data.get("weight_values")
         counts = _counts(case, fact.subject) or fact.data.get("target_dist")
         if not isinstance(weights, list) or not isinstance(counts, list) or len(weights) < 2:
@@ -48,6 +55,26 @@ def weigh(case: Case) -> Iterator[Weight]:
                 slope=slope,
             )
         return
+
+
+def _positive(case: Case, fact: Fact) -> Iterator[Weight]:
+    """`pos_weight` multiplies the positives: below 1 where they are rare, it hides them."""
+    weights = fact.data.get("pos_weight_values")
+    counts = case.class_counts(grad=True, site=case.site_of(fact))
+    if not isinstance(weights, list) or len(weights) != 1 or counts is None or len(counts) != 2 or not counts.min() > 0:
+        return
+    share, weight = float(counts[1] / counts.sum()), float(weights[0])
+    if (weight < LIGHT and share < RARE) or (weight > 1 / LIGHT and share > 1 - RARE):
+        yield supports(
+            DECISIVE,
+            f"{100 * share:.0f} % of the targets are positive and pos_weight multiplies them by {weight:.3g}: the weight favours "
+            "the frequent class",
+            tool="layer_analyzer",
+            step=1,
+            where=case.place(fact),
+            share=share,
+            weight=weight,
+        )
 
 
 def _counts(case: Case, site: str) -> list[float] | None:

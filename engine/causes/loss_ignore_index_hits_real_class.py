@@ -15,8 +15,9 @@ def weigh(case: Case) -> Iterator[Weight]:
     """Targets equal to ignore_index that are not padding: single labels, or ids inside the sequence."""
     for fact in case.train_loss_calls:
         ignored = fact.data.get("ignore_index")
-        if not isinstance(ignored, int) or ignored < 0:
-            continue
+        classes = fact.data.get("n_classes")
+        if not isinstance(ignored, int) or ignored < 0 or (isinstance(classes, int) and ignored >= classes):
+            continue  # an id that no class has
         share = 1.0 - float(fact.data.get("valid_share", 1.0) or 0.0)
         pad = fact.data.get("padding") or {}
         tail = float(pad.get("ignored_tail_share", 0.0) or 0.0)

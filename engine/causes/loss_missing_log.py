@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from aitia.engine.case import Case, nanmax
+from aitia.engine.case import Case, nanmax, nanmedian
 from aitia.engine.causes.base import DECISIVE, MODERATE, Cause, Weight, supports, symptom
+
+POSITIVE = 1e-2
+"""Rounding in half precision lifts a log-probability above 0 by less."""
 
 
 def weigh(case: Case) -> Iterator[Weight]:
@@ -33,18 +36,36 @@ def weigh(case: Case) -> Iterator[Weight]:
                 low=low,
                 high=high,
             )
-            if case.loss.n and case.loss.last < 0:
-                yield symptom(MODERATE, f"the loss is negative ({case.loss.last:.3f})", loss=case.loss.last)
+        elif site.function == "nll_loss" and high > POSITIVE:
+            yield supports(
+                DECISIVE,
+                f"nll_loss expects log-probabilities, which are never above 0, but got values up to {high:.3g}: its value has "
+                f"no floor ({nanmedian(rows['value'][:3]):.3g} to {nanmedian(rows['value'][-3:]):.3g})",
+                tool="layer_analyzer",
+                step=1,
+                where=case.site_place(site.index),
+                low=low,
+                high=high,
+            )
+        else:
+            continue
+        if case.loss.n and case.loss.last < 0:
+            yield symptom(MODERATE, f"the loss is negative ({case.loss.last:.3f})", loss=case.loss.last)
 
 
 CAUSE = Cause(
     id="loss.missing_log",
-    title="A loss that expects log-probabilities is given probabilities",
+    title="A loss that expects log-probabilities is given probabilities or raw scores",
     phase="loss",
-    repair="Use log_softmax instead of softmax before the loss.",
+    repair="Use log_softmax before the loss (or cross_entropy on raw scores).",
     weigh=weigh,
     mistaken_for={"loss.double_softmax": "there the loss takes logits"},
-    explains=("numerics.vanishing_gradient",),
+    explains=(
+        "numerics.vanishing_gradient",
+        "numerics.exploding_gradient",
+        "optimizer.lr_too_high",
+        "loss.sign_flipped",
+    ),
     intervention="take the logarithm of what enters the loss",
     next_measurement="range of what enters the loss",
     source="microsoft/ProDA#20",

@@ -18,7 +18,10 @@ def weigh(case: Case) -> Iterator[Weight]:
     """The factor with which the loss enters backward, and where its value is going; else a fall without a floor."""
     if len(case.run.optimizers) > 1:
         return
+    turned = [i for i in case.run.optimizers if any(g.get("maximize") for g in i.groups)]
     factors = _factors(case)
+    if turned:
+        factors = {site: -factor for site, factor in factors.items()}
     for site, factor in factors.items():
         value = case.calls(grad=True, site=site)["value"]
         tenth = max(2, len(value) // 10)
@@ -27,11 +30,12 @@ def weigh(case: Case) -> Iterator[Weight]:
             continue
         yield supports(
             DECISIVE if last > first else STRONG,
-            f"the loss enters backward with the factor {factor:.2g} and its value goes from {first:.3g} to {last:.3g}: it is "
-            "being maximised",
+            f"the loss enters backward with the factor {-factor if turned else factor:.2g}"
+            + (", the optimizer is told to maximise it," if turned else "")
+            + f" and its value goes from {first:.3g} to {last:.3g}: it is being maximised",
             tool="gradient_debugger",
             step=1,
-            where=case.site_place(site),
+            where=case.optimizer_place(turned[0].index) if turned else case.site_place(site),
             factor=factor,
             first=first,
             last=last,

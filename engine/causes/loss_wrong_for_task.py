@@ -11,6 +11,7 @@ from aitia.engine.case import Case, nanmax, nanmedian
 from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, Cause, Weight, against, supports
 
 REGRESSION = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
+BINARY = ("binary_cross_entropy", "binary_cross_entropy_with_logits")
 EXPLAINED = 0.25
 """A squared error below this share of the targets' variance: the model predicts them as amounts, whatever they mean."""
 
@@ -27,6 +28,15 @@ def weigh(case: Case) -> Iterator[Weight]:
                 step=1,
                 where=where,
                 n_classes=1,
+            )
+        elif function in BINARY and float(fact.data.get("target_highest") or 0) > 1.0:
+            yield supports(
+                DECISIVE,
+                f"{function} compares with probabilities, but the targets go up to {fact.data['target_highest']:.3g}: class ids "
+                "are treated as certainty",
+                step=1,
+                where=where,
+                target_max=float(fact.data["target_highest"]),
             )
         elif function in REGRESSION and "int" in str(
             fact.data.get("target_source_dtype", fact.data.get("target_dtype"))
@@ -90,6 +100,7 @@ CAUSE = Cause(
         "eval.underfit_stopped_early",
         "model.saturated_units",
         "graph.no_grad_region",
+        "data.class_imbalance",
     ),
     intervention="replace the loss",
     next_measurement="output width against the number of distinct targets",

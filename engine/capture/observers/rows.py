@@ -75,16 +75,18 @@ class Watch(Observer):
     def before_root(self, root: int, module: torch.nn.Module, args: tuple[Any, ...], kwargs: Any) -> None:
         x = next((v for v in (*args, *kwargs.values()) if isinstance(v, Tensor)), None)
         grad = torch.is_grad_enabled()
-        if module.training is not grad:
-            return  # not plain training and not plain evaluation
+        if grad and not module.training:
+            return  # neither training nor evaluation: attributions, adversaries
         if x is None or x.dim() < 2 or x.device.type != "cpu" or x.dtype not in {torch.float32, torch.float64}:
             return
         seen = self._models.setdefault(root, _Seen())
         if (seen.n_trained if grad else seen.n_evaluated) > MOST_ROWS or x[0].numel() < FEWEST or x.is_meta:
             return
         flat = words_of(x.detach()[:LARGEST_BATCH].numpy())
-        prints = row_prints(flat)
         seen.add(grad, flat)
+        if module.training is not grad:
+            return  # who evaluates in training mode may as well be acting: what is met again says nothing
+        prints = row_prints(flat)
         if grad:
             self._trained(seen, prints)
         elif seen.trained:

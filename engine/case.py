@@ -50,6 +50,11 @@ class Curve:
         return float(np.median(self._finite[: self._edge])) if self.n else math.nan
 
     @property
+    def start(self) -> float:
+        """The very first value: what an untrained model gives."""
+        return float(self._finite[0]) if self.n else math.nan
+
+    @property
     def last(self) -> float:
         """Median of the last tenth."""
         return float(np.median(self._finite[-self._edge :])) if self.n else math.nan
@@ -320,7 +325,9 @@ class Case:
             if room > 0 and (accuracy.last - self.chance) > 0.35 * room:
                 return True
         curve = self.loss
-        return curve.n >= 6 and curve.fall > 0.25 and (curve.first - curve.last) > 3 * curve.spread
+        # a fall from a height that training itself made is none
+        back_down = curve.last < curve.start or curve.start <= 0
+        return curve.n >= 6 and curve.fall > 0.25 and (curve.first - curve.last) > 3 * curve.spread and back_down
 
     @cached_property
     def flat(self) -> bool:
@@ -336,6 +343,8 @@ class Case:
         curve = self.loss
         if curve.n < 6:
             return False
+        if curve.first > 2 * curve.start > 0 and curve.last > 2 * curve.start:
+            return True  # it rose within the first tenth already, and never came back to what an untrained model gives
         span = max(abs(curve.first), abs(curve.lowest), 1e-9)
         return (curve.last - curve.first) > 0.5 * span or (curve.highest - curve.first) > 5 * span
 

@@ -83,6 +83,10 @@ class NeuralDbg:
         elif error is not None:
             status = RunStatus.CRASHED
             failure = recorder.safe(failure_of, error, recorder.name_of, False)
+            if (
+                failure is None
+            ):  # torch raises from a signal handler when a loader's worker dies, also in the midst of this
+                failure = recorder.safe(failure_of, error, recorder.name_of, False)
             if failure is not None:
                 where = (failure.file, failure.line) if failure.file and failure.line else None
                 session.fact("exception", failure.module or "", failure.model_dump(mode="json"), where)

@@ -29,6 +29,8 @@ def weigh(case: Case) -> Iterator[Weight]:
     late = ok.copy()
     late[: len(late) // 2] = False
     predicted = nanmedian(said[late])
+    if share > 0.9999:
+        return  # a single class is no imbalance: one of the two terms of a discriminator, a loss on positives alone
     if share < SKEWED or predicted < min(0.995, share + 0.5 * (1 - share)):
         return
     yield supports(

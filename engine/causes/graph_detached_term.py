@@ -28,6 +28,8 @@ def weigh(case: Case) -> Iterator[Weight]:
         rows = case.calls(grad=True, site=site)
         if len(rows["step"]) < 3 or nanmedian(rows["training"]) == 0:
             continue
+        if _outside_the_sum(case):
+            continue
         others = len({int(s) for s in case.calls(grad=True)["site"]}) > 1 or case.n_backward > 0
         if not others:
             continue
@@ -41,6 +43,21 @@ def weigh(case: Case) -> Iterator[Weight]:
             calls=len(rows["step"]),
         )
         return
+
+
+def _outside_the_sum(case: Case) -> bool:
+    """What goes into backward is fully made of other terms: the detached one is a figure for the log."""
+    walks = [f.data.get("terms") or [] for f in case.run.facts("graph")]
+    if not walks or any(int(t.get("site", -1)) < 0 for terms in walks for t in terms):
+        return False
+    root = case.run.table("backward")["loss"].copy()
+    total = nanmedian(np.abs(root))
+    for term in walks[-1]:
+        value = case.calls(grad=True, site=int(term["site"]))["value"]
+        if len(value) != len(root):
+            return False
+        root -= float(term["factor"]) * value
+    return bool(nanmedian(np.abs(root)) < 1e-4 * max(total, 1e-12))
 
 
 def _moving_constant(case: Case) -> Iterator[Weight]:

@@ -30,7 +30,7 @@ def weigh(case: Case) -> Iterator[Weight]:
             where=case.place(case.run.fact("parameter_replaced", often[0])),
             times=max(replaced.values()),
         )
-    elif len(unknown) >= 2 and left and len(unknown) >= 0.8 * len(walks):
+    elif unknown and left and len(unknown) >= 0.8 * len(walks):
         yield supports(
             STRONG,
             f"the graph of the loss ends in parameters that belong to no model, while {listing(dict.fromkeys(map(str, left)))} "

@@ -53,7 +53,9 @@ def weigh(case: Case) -> Iterator[Weight]:
 
 def _twins(case: Case, unused: list[str]) -> list[str]:
     shapes = {p.shape for p in case.run.parameters if p.layer in unused and len(p.shape) > 1}
-    return [p.name for p in case.run.parameters if not p.in_model and p.shape in shapes][:3]
+    runs = {x.name for x in case.run.layers if nanmax(case.layer_series(x, "calls")) > 0}
+    frozen = [p for p in case.run.parameters if p.layer in runs and not p.requires_grad]
+    return [p.name for p in (*(p for p in case.run.parameters if not p.in_model), *frozen) if p.shape in shapes][:3]
 
 
 CAUSE = Cause(
@@ -65,7 +67,7 @@ CAUSE = Cause(
         "graph.no_grad_region": "there the layers are called",
         "optimizer.stale_param_reference": "there the optimizer holds tensors outside the model",
     },
-    explains=("optimizer.lr_too_low", "eval.underfit_stopped_early"),
+    explains=("optimizer.frozen_by_mistake", "optimizer.lr_too_low", "eval.underfit_stopped_early"),
     intervention="call the registered module",
     next_measurement="forward calls per module",
     weigh=weigh,

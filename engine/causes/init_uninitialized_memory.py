@@ -13,23 +13,32 @@ from aitia.engine.causes.base import DECISIVE, Cause, Weight, supports
 
 ABSURD = 1e8
 """No initialiser makes weights of this size; memory that was not written often holds such patterns."""
+DENORMAL = 1e-30
+"""Nor of this size, unless they are 0."""
 
 
 def weigh(case: Case) -> Iterator[Weight]:
-    """Absurd values in one parameter before anything could have made them, next to sane neighbours."""
-    for fact in case.run.facts("model_seen"):
-        for name, absmax in (fact.data.get("initial_absmax") or {}).items():
-            value = float(absmax) if not isinstance(absmax, str) else math.inf
-            if not value < ABSURD:
-                yield supports(
-                    DECISIVE,
-                    f"{name} holds values up to {value:.3g} before the first step: memory that nobody initialised",
-                    tool="layer_analyzer",
-                    subject=str(name),
-                    step=1,
-                    absmax=value,
-                )
-                return
+    """Absurd values in one parameter that the first step found there, next to sane neighbours."""
+    if not len(case.param_steps):
+        return
+    top, norm, moved = (case.param(name)[0] for name in ("weight_absmax", "weight_norm", "update_norm"))
+    for p in case.run.parameters:
+        if not p.in_model or p.index >= len(top):
+            continue
+        size, step = float(top[p.index]), float(moved[p.index])
+        made_by_step = math.isfinite(step) and step > 0.5 * float(norm[p.index])
+        absurd = size > ABSURD or 0 < size < DENORMAL
+        if absurd and not made_by_step:
+            yield supports(
+                DECISIVE,
+                f"the largest value of {p.name} is {size:.3g} at the first step, and no step made it so: memory that nobody "
+                "initialised",
+                tool="layer_analyzer",
+                subject=p.name,
+                step=1,
+                absmax=size,
+            )
+            return
 
 
 CAUSE = Cause(
@@ -41,6 +50,9 @@ CAUSE = Cause(
     mistaken_for={"init.wrong_scale": "there values are off by a factor, not absurd"},
     explains=(
         "init.wrong_scale",
+        "optimizer.silent_no_update",
+        "data.unscaled_input",
+        "optimizer.lr_too_low",
         "numerics.exp_overflow",
         "numerics.exploding_gradient",
         "optimizer.lr_too_high",

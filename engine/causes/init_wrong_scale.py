@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 
 from aitia.engine.case import Case
 from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, Cause, Weight, against, supports, symptom
+from aitia.engine.records import LayerInfo
 
 
 def weigh(case: Case) -> Iterator[Weight]:
@@ -29,8 +31,11 @@ def weigh(case: Case) -> Iterator[Weight]:
             gains.append((x, out / before, before, out))
     if not gains:
         return
+    fading = _fading(case, layers)
     low, high = min(gains, key=lambda g: g[1]), max(gains, key=lambda g: g[1])
     big = high[1] > 10.0
+    if fading is not None and fading[1] < low[1] and fading[1] < 0.02:
+        low = fading
     small = low[1] < 0.02 and low[0] is not layers[-1]
     suffers = not case.learned or case.diverged or case.nonfinite_step is not None
     n = case.n_classes
@@ -62,6 +67,14 @@ def weigh(case: Case) -> Iterator[Weight]:
         yield symptom(MODERATE, f"the loss stays at {case.loss.last:.3g}", loss=case.loss.last)
     if case.learned and not hot and not case.diverged:
         yield against(STRONG, "the loss falls well all the same", fall=case.loss.fall)
+
+
+def _fading(case: Case, layers: list[LayerInfo]) -> tuple[LayerInfo, float, float, float] | None:
+    """The hidden layer that leaves least of what tells samples apart: biases may hide that its output shrinks."""
+    spread = case.layer_stat("out_sample_std")
+    seen = [(x, float(spread[0, x.index])) for x in layers if spread[0, x.index] > 0]
+    steps = [(x, now / before, before, now) for (_, before), (x, now) in pairwise(seen) if x is not layers[-1]]
+    return min(steps, key=lambda s: s[1], default=None)
 
 
 CAUSE = Cause(

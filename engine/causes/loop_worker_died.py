@@ -15,10 +15,17 @@ _PATTERNS = ("DataLoader worker .* (exited|is killed)", "Caught .* in DataLoader
 """Wording of torch's own errors."""
 
 
+_CUT_OFF = ("ConnectionResetError", "EOFError", "BrokenPipeError", "ConnectionRefusedError")
+"""What the training process meets when the other end of a worker's pipe is gone."""
+
+
 def weigh(case: Case) -> Iterator[Weight]:
     """Type and wording of the exception, and what was running."""
     failure = case.run.info.failure
-    if failure is None or not same_failure(failure, _PATTERNS, ()):
+    if failure is None:
+        return
+    cut_off = failure.type in _CUT_OFF and failure.phase == "data"
+    if not cut_off and not same_failure(failure, _PATTERNS, ()):
         return
     inside = f" in {failure.module} ({failure.module_class})" if failure.module else ""
     yield supports(

@@ -40,7 +40,9 @@ def weigh(case: Case) -> Iterator[Weight]:
 
 def _good(case: Case) -> bool:
     train = case.accuracy(grad=True)
-    return bool(train.n > 5 and train.last > 0.95)
+    if train.n <= 5:
+        return case.learned and case.loss.fall > 0.9
+    return bool(train.last > 0.95)
 
 
 CAUSE = Cause(

@@ -10,12 +10,20 @@ from collections.abc import Iterator
 import numpy as np
 
 from aitia.engine.case import Case
-from aitia.engine.causes.base import STRONG, Cause, Weight, supports
+from aitia.engine.causes.base import DECISIVE, STRONG, Cause, Weight, supports
+from aitia.engine.records import Fact
+
+OFTEN = 0.5
+"""Loaders over the same data built per optimizer step; one per epoch is far below."""
 
 
 def weigh(case: Case) -> Iterator[Weight]:
-    """Loaders that are started again after one or two batches, and the time that goes into it."""
+    """Loaders that are built or started again after one or two batches, and the time that goes into it."""
     if case.n_steps < 10:
+        return
+    built = list(_built_anew(case))
+    if built:
+        yield from built
         return
     starts: dict[str, list[int]] = {}
     for fact in case.run.facts("epoch"):
@@ -42,6 +50,30 @@ def weigh(case: Case) -> Iterator[Weight]:
             where=case.place(loader),
             starts=len(taken),
             share=share,
+        )
+        return
+
+
+def _built_anew(case: Case) -> Iterator[Weight]:
+    """New loaders over the same data, one for nearly every step."""
+    same: dict[tuple[object, ...], list[Fact]] = {}
+    for fact in case.run.facts("loader"):
+        if fact.data.get("training") is True and int(fact.data.get("n_batches") or 0) >= 3:
+            same.setdefault((fact.file, fact.line, fact.data.get("n_samples")), []).append(fact)
+    for facts in same.values():
+        span = facts[-1].step - facts[0].step + 1
+        rate = len({f.step for f in facts}) / span
+        if len(facts) < 8 or rate < OFTEN:
+            continue
+        yield supports(
+            DECISIVE,
+            f"a new loader over the same {facts[0].data.get('n_samples')} samples was built {len(facts)} times in {span} "
+            f"steps, and gave one batch of {facts[0].data.get('n_batches')} each time",
+            tool="performance_profiler",
+            step=max(1, facts[0].step),
+            where=case.place(facts[-1]),
+            built=len(facts),
+            steps=span,
         )
         return
 

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from aitia.engine.case import Case, nanmedian
+from aitia.engine.case import Case, Floats, nanmedian
 from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, Cause, Weight, against, supports, symptom
+from aitia.engine.records import Fact
 
 
 def weigh(case: Case) -> Iterator[Weight]:
@@ -24,9 +25,7 @@ def weigh(case: Case) -> Iterator[Weight]:
         optimizer_restored = any(f.data.get("kind") == "optimizer" for f in restored)
         if optimizer_restored:
             yield against(STRONG, "the optimizer's state was loaded too")
-        steps, lr = case.run.scalar("lr")
-        before = lr[(steps < fact.step) & np.isfinite(lr)]
-        after = lr[(steps >= fact.step) & np.isfinite(lr)]
+        before, after = _rates(case, former), _rates(case, fact)
         if not len(before) or not len(after) or not restored:
             continue
         jump = float(after[0] / before[-1]) if before[-1] > 0 else 1.0
@@ -47,6 +46,14 @@ def weigh(case: Case) -> Iterator[Weight]:
         if loss_after > 1.1 * loss_before:
             yield symptom(MODERATE, f"the loss jumps from {loss_before:.3g} to {loss_after:.3g}", after=loss_after)
         return
+
+
+def _rates(case: Case, built: Fact) -> Floats:
+    """Largest rate of one optimizer at each of its steps."""
+    table = case.run.table("group")
+    mine = table["optimizer"].astype(int) == int(built.data.get("index", -1))
+    steps, lr = table["step"][mine], table["lr"][mine]
+    return np.asarray([np.nanmax(lr[steps == s]) for s in np.unique(steps)], dtype=np.float64)
 
 
 CAUSE = Cause(

@@ -72,7 +72,7 @@ def _against_horizon(  # noqa: PLR0917 - one schedule, described
         change = float(abs(lr[-1] - lr[0]) / max(lr.max(), 1e-30))
         rising = reached < 0.5
         yield supports(
-            STRONG + 1.0 if rising or change < 0.1 else MODERATE,
+            DECISIVE if rising and not case.learned else STRONG + 1.0 if rising or change < 0.1 else MODERATE,
             f"{name} is laid out for {horizon:.0f} steps but took only {taken}: the rate went from {lr[0]:.3g} to "
             f"{lr[-1]:.3g}"
             + (f" and never reached more than {100 * reached:.0f} % of its base {base:.3g}" if rising else ""),
@@ -93,7 +93,7 @@ CAUSE = Cause(
     repair="Give the schedule the number of scheduler.step() calls that the run makes (epochs, or epochs x batches), and call it.",
     weigh=weigh,
     mistaken_for={"scheduler.stepped_per_batch": "there the rate vanishes because the unit is the batch"},
-    explains=("eval.underfit_stopped_early",),
+    explains=("eval.underfit_stopped_early", "optimizer.lr_too_low"),
     intervention="constant rate",
     next_measurement="scheduler steps against its horizon",
     source="svc-develop-team/so-vits-svc-fork PR 291",

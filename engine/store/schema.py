@@ -185,6 +185,9 @@ FACT_KINDS: Final[dict[str, str]] = {
     "loader": "a DataLoader was iterated first. data: index, batch_size, n_samples, n_batches, shuffle, sampler, "
     "drop_last, num_workers, training (whether the next root forward tracked gradients), dataset, dataset_seen_as "
     "(index of the first loader over the same data)",
+    "worker_randomness": "at the end, for loaders with workers whose data set owns a random generator. data: generators "
+    "[names], workers, epochs, persistent, n_samples, random (two accesses to one copy differ), repeated (the first access "
+    "to two fresh copies is the same)",
     "epoch": "a loader's epoch is over. data: index, epoch, order_hash (of the first batches), same_as_previous, "
     "n_taken (batches that were taken)",
     "loss_call": "first call at a loss site, and whenever shapes' relation or reduction changes. data: function, "
@@ -227,9 +230,19 @@ FACT_KINDS: Final[dict[str, str]] = {
     "n_given, aliased (bool: it was given the model's own live tensors), untied [[names] of parameters that were one "
     "tensor in an earlier model of this class], raised",
     "loaded_weights": "first use of a model after load_state_dict. data: root, n, changed [parameters that are not as "
-    "loaded], plain_differ [tensors that are plain attributes and not as in the model whose state was taken]",
+    "loaded], plain_differ [tensors that are plain attributes and not as in the model whose state was taken], "
+    "n_weights (of n: matrices and kernels), replaced [of these: the ones that are other weights now, not rounded ones], "
+    "from_the_first (bool: the model's first weight is among them)",
     "save": "torch.save was called. data: n_tensors, root (which model's tensors they are), roots (all of them), "
     "equals_live (bool)",
+    "copy": "at the end: a model that began as an untrained copy of one that is trained. data: root, of, n, changed (bool: "
+    "its weights moved), original_changed (bool)",
+    "attention_mask": "first attention calls that hide keys, against the input of the model. data: n_hidden, n_visible "
+    "(keys), distinct_hidden, distinct_visible (different tokens there), no_key (rows without a visible key), n_rows",
+    "input_detail": "first batch of large images. data: shape, factor (they can be shrunk by it and blown up again with "
+    "nothing lost; 1: no), residual (share of the variance lost by factor 4)",
+    "optimizer_cost": "after the training, when steps of the only optimizer took over a millisecond. data: step_s (median), "
+    "reference_s (grouped Adam of torch on tensors of the same shapes), n_tensors, n_numbers",
     "hooks": "forward hooks by the program grew. data: count, per_step",
     "probe": "an experiment on a copy, after the training. data: name, seconds, and by name - two_evals: differ, "
     "difference; unit_symmetry: symmetric [names], zero [names], equal_columns [names], n_weights; batch_mixing: "

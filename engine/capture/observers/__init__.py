@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 OBSERVERS: Final = (
     "losses",
     "loaders",
+    "randomness",
     "neighbours",
     "rows",
     "clip",
@@ -25,6 +26,9 @@ OBSERVERS: Final = (
     "graph",
     "nonfinite",
     "memory",
+    "copies",
+    "inputs",
+    "cost",
     "probes",
 )
 """Module names in the order of installation; each holds one class `Watch`."""

@@ -283,8 +283,9 @@ def _aliases(module: nn.Module, state: Any) -> bool:
     return any(isinstance(t, Tensor) and t.numel() and t.data_ptr() in live for t in state.values())
 
 
+RUNS: Final = (1, 2, 4, 8)
 OTHER: Final = 0.2
-"""Distance, in norms of the weight and along one direction, from which on it is another weight and not a rounded one."""
+"""Distance along one direction, in norms of the weight, from which on it is another weight and not a rounded one."""
 
 
 @dataclass(frozen=True)
@@ -294,13 +295,15 @@ class Print:
     size: float
     """Sum of absolute values: any change of the parameter changes it, for all practical purposes."""
     norm: float
-    along: float
-    """Even entries minus odd ones: a new random draw moves it by about a norm, rounding by a thousandth of that."""
+    along: tuple[float, ...]
+    """Sums with alternating signs, in runs of several lengths: a new draw moves them by about a norm, rounding by
+    a thousandth of that."""
     matrix: bool
 
     def replaced_by(self, other: Print) -> bool:
         """Whether the other is a parameter of its own rather than this one with a small change."""
-        return abs(other.along - self.along) > OTHER * max(self.norm, other.norm)
+        moved = max((abs(a - b) for a, b in zip(self.along, other.along, strict=True)), default=0.0)
+        return moved > OTHER * max(self.norm, other.norm)
 
 
 def _prints(module: nn.Module) -> dict[str, Print]:
@@ -310,7 +313,7 @@ def _prints(module: nn.Module) -> dict[str, Print]:
         return {}
     with torch.no_grad():
         rows = torch.stack([_numbers(p.detach().double().flatten()).cpu() for _, p in named]).tolist()
-    return {n: Print(*row, p.dim() > 1) for (n, p), row in zip(named, rows, strict=True)}
+    return {n: Print(row[0], row[1], tuple(row[2:]), p.dim() > 1) for (n, p), row in zip(named, rows, strict=True)}
 
 
 def _replaced(then: dict[str, Print], now: dict[str, Print]) -> dict[str, Any]:
@@ -322,7 +325,8 @@ def _replaced(then: dict[str, Print], now: dict[str, Print]) -> dict[str, Any]:
 
 
 def _numbers(flat: Tensor) -> Tensor:
-    return torch.stack([flat.abs().sum(), flat.norm(), flat[::2].sum() - flat[1::2].sum()])
+    runs = [flat[: len(flat) // (2 * n) * 2 * n].view(-1, 2, n).sum((0, 2)) for n in RUNS]
+    return torch.stack([flat.abs().sum(), flat.norm(), *(pair[0] - pair[1] for pair in runs)])
 
 
 def _tensors(obj: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str, Tensor]]:

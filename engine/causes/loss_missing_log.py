@@ -65,6 +65,7 @@ CAUSE = Cause(
         "numerics.exploding_gradient",
         "optimizer.lr_too_high",
         "loss.sign_flipped",
+        "eval.underfit_stopped_early",
     ),
     intervention="take the logarithm of what enters the loss",
     next_measurement="range of what enters the loss",

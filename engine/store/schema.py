@@ -186,7 +186,7 @@ FACT_KINDS: Final[dict[str, str]] = {
     "drop_last, num_workers, training (whether the next root forward tracked gradients), dataset, dataset_seen_as "
     "(index of the first loader over the same data)",
     "worker_randomness": "at the end, for loaders with workers whose data set owns a random generator. data: generators "
-    "[names], workers, epochs, persistent, n_samples, random (two accesses to one copy differ), repeated (the first access "
+    "[names], workers, epochs, persistent, random (two accesses to one copy differ), repeated (the first access "
     "to two fresh copies is the same)",
     "epoch": "a loader's epoch is over. data: index, epoch, order_hash (of the first batches), same_as_previous, "
     "n_taken (batches that were taken)",

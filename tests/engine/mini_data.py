@@ -8,6 +8,7 @@ import torch.nn.functional as F  # noqa: N812 - the name that programs use
 from registry import lookalike, mini
 from tiny import batches, blobs, evaluate, line, mlp, train
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 
 @mini("data.label_misaligned")
@@ -341,3 +342,30 @@ def mixed_samples() -> None:
             (share * F.cross_entropy(out, by) + (1 - share) * F.cross_entropy(out, by[other])).backward()
             optimizer.step()
         evaluate(model, (x[480:], y[480:]), F.cross_entropy)
+
+
+class _Noisy(Dataset[tuple[Tensor, Tensor]]):
+    """Rows with noise drawn for each access: from a generator of its own, or from torch's."""
+
+    def __init__(self, own: bool) -> None:
+        self.x, self.y = blobs(240)
+        self.own = np.random.default_rng(0) if own else None
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
+        noise = torch.randn(8) if self.own is None else torch.from_numpy(self.own.normal(size=8)).float()
+        return self.x[i] + 0.3 * noise, self.y[i]
+
+
+@mini("data.duplicate_randomness")
+def generator_copied_to_workers(broken: bool) -> None:
+    model = mlp()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    loader = DataLoader(_Noisy(broken), batch_size=24, shuffle=True, num_workers=2)
+    for _ in range(3):
+        for x, y in loader:
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()

@@ -1,0 +1,48 @@
+"""Every worker, and every epoch, draws the same random numbers: augmentation has far fewer outcomes than it seems.
+
+Healthy twins: draws from torch's or numpy's own generators, which the loader seeds for each worker; one process without workers.
+Source: pytorch/pytorch#5059, #3880; SO 67180955; xingyizhou/CenterNet#233.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from aitia.engine.case import Case, listing
+from aitia.engine.causes.base import DECISIVE, Cause, Weight, supports
+
+
+def weigh(case: Case) -> Iterator[Weight]:
+    """A data set's own generator in worker processes: what two fresh copies of it draw for the same sample."""
+    for fact in case.run.facts("worker_randomness"):
+        workers, epochs = int(fact.data.get("workers") or 0), int(fact.data.get("epochs") or 0)
+        starts = workers * (1 if fact.data.get("persistent") else epochs)
+        if fact.data.get("random") is not True or fact.data.get("repeated") is not True or starts < 2:
+            continue
+        loader = next((f for f in case.run.facts("loader") if f.data.get("num_workers")), None)
+        yield supports(
+            DECISIVE,
+            f"the data set draws from its own generator ({listing(fact.data.get('generators') or [])}); {workers} workers in "
+            f"{epochs} epochs began {starts} times with a copy of it, and two such copies draw the same for the same sample",
+            tool="performance_profiler",
+            step=1,
+            where=case.place(loader),
+            workers=workers,
+            epochs=epochs,
+            starts=starts,
+        )
+        return
+
+
+CAUSE = Cause(
+    id="data.duplicate_randomness",
+    title="Workers and epochs repeat the same random numbers",
+    phase="data",
+    repair="Seed the data set's generator in worker_init_fn (from torch.initial_seed()), or draw from torch's generator.",
+    weigh=weigh,
+    mistaken_for={"data.repeated_batch": "there the samples themselves repeat"},
+    explains=("eval.overfit",),
+    intervention="num_workers=0",
+    next_measurement="fingerprints of augmented samples over workers and epochs",
+    source="pytorch/pytorch#5059",
+)

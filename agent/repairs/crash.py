@@ -83,25 +83,23 @@ def dtype_mismatch(accused: Accused) -> Patch | None:
 def index_out_of_range(accused: Accused) -> Patch | None:
     """Make the embedding as large as the ids it is asked for."""
     failure = accused.run.info.failure
-    fact = accused.run.fact("exception")
-    largest = (fact.data.get("max_index") if fact is not None else None) or _largest_id(accused)
-    if failure is None or largest is None:
+    table = sizes(failure.parameters.get("weight", "")) if failure is not None else []
+    if not table:
         return None
+    fact = accused.run.fact("exception")
+    known = (fact.data.get("max_index") if fact is not None else None) or _largest_id(accused)
+    largest = int(known) if known is not None and known >= table[0] else table[0]  # off by one, where nothing is known
     for source in accused.sources:
         call = accused.pick(source.calls("Embedding"), source)
         width = keyword(call, "num_embeddings") or next(iter(positional(call)), None) if call is not None else None
         if call is None or width is None:
             continue
-        size = number(width.value)
         edits = Edits(source)
-        if size is None:
-            short = sizes(failure.parameters.get("weight", ""))
-            if not short or largest + 1 <= short[0]:
-                continue
-            edits.replace(width.value, f"{source.atom(width.value)} + {int(largest) + 1 - short[0]}")
+        if number(width.value) is None:
+            edits.replace(width.value, f"{source.atom(width.value)} + {largest + 1 - table[0]}")
         else:
-            edits.replace(width.value, str(int(largest) + 1))
-        return accused.patch(f"make room in the embedding for id {int(largest)}", edits)
+            edits.replace(width.value, str(largest + 1))
+        return accused.patch(f"make room in the embedding for id {largest}", edits)
     return None
 
 

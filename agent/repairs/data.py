@@ -83,6 +83,8 @@ def label_shift_error(accused: Accused) -> Patch | None:
         found = [s for s in source.nodes(cst.Subscript) if SHIFTS.search(source.code(s))]
         here = [s for s in found if source.line(s) in accused.lines(source)]
         found = here or [s for s in found if _same_function(accused, source, s)]
+        if len(found) > 2:  # the data's own shift is the right one; the other is along the second dimension
+            found = [s for s in found if len(s.slice) > 1]
         kinds = {m.group(0) for s in found if (m := SHIFTS.search(source.code(s)))}
         if len(found) != 2 or len(kinds) != 2:
             continue

@@ -163,10 +163,13 @@ def early_stop_wrong_direction(accused: Accused) -> Patch | None:
     """Keep the smallest loss, not the largest."""
     for source in accused.sources:
         arguments = [a for c in source.nodes(cst.Call) if (a := keyword(c, "mode")) is not None]
-        mode = accused.pick([a for a in arguments if source.code(a.value).strip("'\"") == "max"], source)
+        values = [a.value for a in arguments]
+        if not values:
+            values = [p.default for p in source.nodes(cst.Param) if p.name.value == "mode" and p.default is not None]
+        mode = accused.pick([v for v in values if source.code(v).strip("'\"") == "max"], source)
         edits = Edits(source)
         if mode is not None:
-            edits.replace(mode.value, source.code(mode.value).replace("max", "min"))
+            edits.replace(mode, source.code(mode).replace("max", "min"))
             return accused.patch("a loss is better when it is smaller", edits)
         for comparison in source.nodes(cst.Comparison):
             first = comparison.comparisons[0]

@@ -75,7 +75,6 @@ def _in(variables: dict[str, Any], kind: type | tuple[type, ...]) -> Iterator[Fo
             for attribute, x in list(_attributes(value).items())[:MAX_ITEMS]:
                 if isinstance(x, kind):
                     yield Found(attribute, x)
-    return
 
 
 def _attributes(value: Any) -> dict[str, Any]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib.abc
 import importlib.machinery
@@ -78,6 +79,8 @@ class Launch:
         self.sources = Sources(self.session)
         self.recorder: Recorder | None = None
         self._sigterm: Any = None
+        self._interrupted = False
+        atexit.register(self._die_interrupted)
 
     def install(self) -> None:
         """torch is there: put the hooks in place."""
@@ -110,6 +113,8 @@ class Launch:
             show(error)
             self.session.fact("stopped", data={"signal": "SIGINT"})
             self._finish(RunStatus.STOPPED, INTERRUPTED)
+            # Python itself dies of the signal after its exit handlers; ours was registered first and so runs last.
+            self._interrupted = True
             return INTERRUPTED
         except BaseException as error:  # noqa: BLE001 - the program's own exception, shown and told as python would
             self._crashed(error)
@@ -177,13 +182,23 @@ class Launch:
         failure = None
         try:
             names = recorder.name_of if recorder is not None else None
-            failure = failure_of(error, names)
+            try:
+                failure = failure_of(error, names)
+            except RuntimeError:  # a loader's worker died just now, and torch's signal handler says so wherever we are
+                failure = failure_of(error, names)
             data = {**failure.model_dump(mode="json"), "oom": _out_of_memory(error)}
             where = (failure.file, failure.line) if failure.file and failure.line else None
             self.session.fact("exception", failure.module or "", data, where)
         except Exception as fault:  # noqa: BLE001 - an exception that cannot be described is still recorded as a crash
             self.session.fact("recorder", "failure", {"what": "failure_of", "detail": repr(fault)[:500]})
         self._finish(RunStatus.CRASHED, 1, failure)
+
+    def _die_interrupted(self) -> None:
+        if self._interrupted and os.getpid() == self.session.pid:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGINT)
 
     def _catch_signals(self) -> None:
         with contextlib.suppress(ValueError):  # not the main thread

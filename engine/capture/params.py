@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from aitia.engine.capture.optimizers import OptimizerEntry
     from aitia.engine.capture.recorder import Recorder
 
+MAX_WRITTEN: Final = 200_000_000
+"""Bytes of rows with gradient norms only; a long run of a large model keeps the fully measured steps from there on."""
 ACCUMULATED: Final = 8
 """Backward passes without a step that are nothing unusual: a program may accumulate that many."""
 _WEIGHT: Final = (ROW["weight_norm"], ROW["weight_absmax"], ROW["weight_nonfinite"])
@@ -45,6 +47,7 @@ class Params:
         self._open: list[StepReading] = []
         self._entries: dict[int, tuple[tuple[int, ...], list[ParameterEntry]]] = {}
         self._handles: list[Any] = []
+        self._written = 0
         self._nobodys: tuple[int, list[ParameterEntry]] | None = None
         self._round: set[int] = set()
         """Optimizers that stepped within this step; when one of them steps again, the next step begins."""
@@ -285,7 +288,9 @@ class Params:
 
     def _finish_row(self, step: StepReading) -> None:
         recorder = self._recorder
-        recorder.writer.wide("param", recorder.step, step.matrix)
+        if step.before is not None or self._written < MAX_WRITTEN:
+            self._written += step.matrix.nbytes
+            recorder.writer.wide("param", recorder.step, step.matrix)
         recorder.steps.carried(*step.carried)
         if step.any:
             recorder.steps.gradient(math.sqrt(step.square) if step.square >= 0 else math.nan)

@@ -100,7 +100,20 @@ def test_losses_and_random_numbers_are_the_same_bit_for_bit(launch, source: str)
     assert "train.py" in recorded.run.sources
 
 
+HOOKED = """
+    import sys, atexit, logging
+    logging.basicConfig(format="%(message)s")
+    logging.warning("to stderr")
+    atexit.register(lambda: print("at exit"))
+    sys.excepthook = lambda kind, error, tb: print("own hook", kind.__name__, tb.tb_lineno)
+    print(sys.stdout.isatty(), sys.stdout.fileno(), sys.argv, sys.path[0])
+    import warnings
+    warnings.warn("careful")
+    1 / 0
+"""
+
 CRASHES = {
+    "hooked": HOOKED,
     "shapes": """
         import torch, torch.nn as nn
         class Net(nn.Module):
@@ -141,7 +154,7 @@ def test_exceptions_and_exit_codes_are_those_of_plain_python(launch, name: str) 
     """Traceback, message and exit code do not tell that somebody watched."""
     plain, recorded = launch(CRASHES[name], recorded=False), launch(CRASHES[name])
 
-    assert (recorded.code, recorded.err) == (plain.code, plain.err)
+    assert (recorded.code, recorded.err, recorded.out) == (plain.code, plain.err, plain.out)
     assert recorded.run.info.status is RunStatus.CRASHED
 
 
@@ -175,8 +188,8 @@ while True:
 
 @pytest.mark.parametrize(
     ("number", "status"),
-    [(signal.SIGKILL, RunStatus.KILLED), (signal.SIGTERM, RunStatus.STOPPED)],
-    ids=["kill", "term"],
+    [(signal.SIGKILL, RunStatus.KILLED), (signal.SIGTERM, RunStatus.STOPPED), (signal.SIGINT, RunStatus.STOPPED)],
+    ids=["kill", "term", "int"],
 )
 def test_a_killed_run_keeps_all_but_its_last_second(tmp_path: Path, number: int, status: RunStatus) -> None:
     """After a signal the run can be read, knows how it ended, and the process died of that signal."""

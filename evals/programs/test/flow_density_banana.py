@@ -38,12 +38,12 @@ def banana(n):
 
 torch.manual_seed(123)  #% seed
 flow = Flow()
-opt = torch.optim.Adam(flow.parameters(), lr=1e-2)
+opt = torch.optim.Adam(flow.parameters(), lr=6e-3)
 for step in range(1, 401):
     loss = -flow.log_prob(banana(64)).mean()
     opt.zero_grad()
     loss.backward()
-    nn.utils.clip_grad_norm_(flow.parameters(), 5.0)
+    nn.utils.clip_grad_norm_(flow.parameters(), 1.0)
     opt.step()
     if step % 50 == 0:
         print(f"step {step} nll {loss.item():.4f}")

@@ -6,7 +6,7 @@ from torch import nn
 class Gate(nn.Module):
     def __init__(self, n):
         super().__init__()
-        self.openness = nn.Parameter(0.2 * torch.randn(n))
+        self.openness = nn.Parameter(0.3 + 0.1 * torch.randn(n))
 
     def forward(self, x):
         soft = torch.sigmoid(4 * self.openness)
@@ -34,14 +34,14 @@ y = (x[:, :10] * torch.linspace(1, 2, 10)).sum(1) / 3
 x_test = torch.randn(500, 30)
 y_test = (x_test[:, :10] * torch.linspace(1, 2, 10)).sum(1) / 3
 model = Gated()
-opt = torch.optim.Adam(model.parameters(), lr=1e-2)
-for step in range(400):
+opt = torch.optim.Adam(model.parameters(), lr=3e-2)
+for step in range(450):
     i = torch.randint(1500, (64,))
     loss = nn.functional.mse_loss(model(x[i]), y[i]) + 1e-3 * torch.sigmoid(4 * model.gate.openness).sum()
     opt.zero_grad()
     loss.backward()
     opt.step()
-    if step % 80 == 79:
+    if step % 90 == 89:
         print(f"step {step + 1} loss {loss.item():.4f} open gates {int((model.gate.openness > 0).sum())}")
 with torch.no_grad():
     print(f"test mse {nn.functional.mse_loss(model(x_test), y_test).item():.4f}")

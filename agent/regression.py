@@ -49,7 +49,7 @@ def place(root: Path, run: Run, hypothesis: CausalHypothesis) -> Path:
     """Where the test belongs: `tests/test_<script>_<cause>.py`, or beside a file of that name that is not ours."""
     name = run.info.command[1].rpartition(".")[2] if _is_module(run) else Path(run.info.script or "train").stem
     stem = slug(name).replace("-", "_")
-    name = f"test_{stem}_{hypothesis.cause.partition('.')[2]}"
+    name = f"test_{stem}_{slug(hypothesis.cause).replace('-', '_')}"
     path = root / FOLDER / f"{name}.py"
     ours = not path.exists() or MARK in path.read_text("utf-8", "replace")[:400]
     return path if ours else path.with_name(f"{name}_{re.sub(r'[^a-z0-9]+', '_', run.id.lower())}.py")

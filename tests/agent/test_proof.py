@@ -206,7 +206,7 @@ def test_a_module_is_run_as_a_module(tmp_path: Path, run: Run) -> None:
 
     again.info = module
     assert 'record("-m", ["package.train", "--lr", "1"], steps' in regression.compose(again, hypothesis, check)
-    assert regression.place(tmp_path, again, hypothesis).name == "test_train_missing_zero_grad.py"
+    assert regression.place(tmp_path, again, hypothesis).name == "test_train_loop_missing_zero_grad.py"
     again.info = block
     incident = close(again, faulty(again, "loop.missing_zero_grad", 3), tmp_path)
     assert (incident.test, incident.test_status) == (None, "none")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -12,12 +13,18 @@ from torch import Tensor
 
 from aitia.engine.capture.observers.base import Observer
 
-WORDS: Final = 256
+WORDS: Final = 64
 """Numbers of a row that are read, evenly spread: two samples that agree in all of them are the same sample."""
 FEWEST: Final = 4
 """Rows of fewer numbers than this recur by chance."""
 MOST_ROWS: Final = 200_000
 """Fingerprints taken in training; as many again in evaluation. One costs about a microsecond and 64 bytes."""
+ALLOWANCE: Final = 0.5
+"""Seconds that may be spent on rows in all …"""
+SHARE: Final = 0.005
+"""… before this share of the run's time bounds it; what was seen until then is an unbroken beginning, and valid."""
+LARGEST_COPY: Final = 1_000_000
+"""Numbers of a batch whose rows are not contiguous, beyond which laying them out would cost more than reading them."""
 ROWS_OF_FEATURES: Final = 4096
 """Rows whose features are averaged, in training and in evaluation."""
 SHIFTED: Final = 0.5
@@ -71,20 +78,31 @@ class Watch(Observer):
     def __init__(self, recorder: Any) -> None:
         super().__init__(recorder)
         self._models: dict[int, _Seen] = {}
+        self._spent = 0.0
+        self._over = False
 
     def before_root(self, root: int, module: torch.nn.Module, args: tuple[Any, ...], kwargs: Any) -> None:
         x = next((v for v in (*args, *kwargs.values()) if isinstance(v, Tensor)), None)
         grad = torch.is_grad_enabled()
         if grad and not module.training:
             return  # neither training nor evaluation: attributions, adversaries
-        if x is None or x.dim() < 2 or x.device.type != "cpu" or x.dtype not in {torch.float32, torch.float64}:
+        if type(x) is not Tensor or torch._C._functorch.is_functorch_wrapped_tensor(x):
+            return
+        if x.dim() < 2 or x.device.type != "cpu" or x.dtype not in {torch.float32, torch.float64}:
             return
         seen = self._models.setdefault(root, _Seen())
-        if (seen.n_trained if grad else seen.n_evaluated) > MOST_ROWS or x[0].numel() < FEWEST or x.is_meta:
+        if (seen.n_trained if grad else seen.n_evaluated) > MOST_ROWS or not len(x) or x[0].numel() < FEWEST:
             return
-        flat = words_of(x.detach()[:LARGEST_BATCH].numpy())
+        if self._over or (not x.is_contiguous() and x.numel() > LARGEST_COPY):
+            return
+        start = time.perf_counter()
+        self._look(seen, grad, module.training is grad, words_of(x.detach()[:LARGEST_BATCH].numpy()))
+        self._spent += time.perf_counter() - start
+        self._over = self._spent > max(ALLOWANCE, SHARE * self.recorder.seconds())
+
+    def _look(self, seen: _Seen, grad: bool, plain: bool, flat: npt.NDArray[Any]) -> None:
         seen.add(grad, flat)
-        if module.training is not grad:
+        if not plain:
             return  # who evaluates in training mode may as well be acting: what is met again says nothing
         prints = row_prints(flat)
         if grad:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from aitia.agent import regression
 from aitia.agent.fix import advice, apply, patch_for, unchanged, unified
-from aitia.agent.invariants import Invariant, by_diagnosis, invariant
+from aitia.agent.invariants import Invariant, bounded, by_diagnosis, invariant
 from aitia.agent.proof import Proof, accused_after, prove
 from aitia.agent.repairs import Patch
 from aitia.engine.records import CausalHypothesis, Diagnosis, Fix, Record, Verification
@@ -203,7 +203,7 @@ def _prove(
         raise AssertionError("unreachable: both were just ruled out")
     files = patch.files
     proof = prove(regression.compose(run, hypothesis, check), root, run.sources, files)
-    fallback = by_diagnosis(hypothesis.cause)
+    fallback = bounded(run, hypothesis, by_diagnosis(hypothesis.cause))
     if proof.before is None and check != fallback:  # the number did not show the fault: let the diagnosis judge
         second = prove(regression.compose(run, hypothesis, fallback), root, run.sources, files)
         second = second.model_copy(update={"seconds": proof.seconds + second.seconds})

@@ -7,7 +7,7 @@ of the test understands. Causes without an entry are asserted through the diagno
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from aitia.engine.records import CausalHypothesis
@@ -15,6 +15,10 @@ from aitia.engine.store.reader import Run
 
 SOON = 20
 """Steps after which a fault of the loop or of the optimizer shows."""
+LONG_SECONDS = 60.0
+"""A program that ran longer than this is not run as a whole by its test."""
+LONG_STEPS = 300
+"""Steps of such a program that its test runs, unless the fault began later."""
 MAX_NAMES = 6
 """Parameters that a test names; those of one layer tell as much as those of ten."""
 
@@ -284,8 +288,16 @@ def invariant(run: Run, hypothesis: CausalHypothesis) -> Invariant:
     """What the regression test of this hypothesis asserts."""
     if hypothesis.cause in MUST_MOVE and (names := _accused_parameters(run, hypothesis)):
         return _moves(names, _since(run, hypothesis))
-    found = INVARIANTS.get(hypothesis.cause)
-    return found if found is not None else by_diagnosis(hypothesis.cause)
+    return bounded(run, hypothesis, INVARIANTS.get(hypothesis.cause) or by_diagnosis(hypothesis.cause))
+
+
+def bounded(run: Run, hypothesis: CausalHypothesis, check: Invariant) -> Invariant:
+    """The same assertion on a part of the program, where the whole of it takes longer than a test may."""
+    info = run.info
+    seconds = (info.ended or info.created) - info.created
+    if check.steps is not None or seconds <= LONG_SECONDS:
+        return check
+    return replace(check, steps=max(LONG_STEPS, 2 * (hypothesis.onset_step or 0)))
 
 
 def by_diagnosis(cause: str) -> Invariant:

@@ -118,6 +118,16 @@ def test_every_cause_has_a_test_that_parses_and_asserts(run: Run, cause: str) ->
     assert 'record(ROOT / "train.py"' in text
 
 
+def test_a_long_program_is_not_run_as_a_whole(run: Run) -> None:
+    """Its test stops soon after the fault began."""
+    hypothesis = accuse("eval.overfit", 3).model_copy(update={"onset_step": 400})
+    again = Run(run.path)
+    again.info = run.info.model_copy(update={"ended": run.info.created + 7200.0})
+
+    assert invariant(run, hypothesis).steps is None
+    assert invariant(again, hypothesis).steps == 800
+
+
 def test_a_users_own_test_is_never_overwritten(project: Path, run: Run) -> None:
     """A file of the same name that is not ours stays, and ours stands beside it."""
     hypothesis = accuse("loop.missing_zero_grad", 3)

@@ -58,11 +58,13 @@ def demo(
         diagnosis = answer(run)
     with working("writing the repair, the journal entry and the test"):
         incident = close(run, diagnosis, folder)
+    from aitia.commands.fix import proven, tell_incident
+
+    diagnosis = proven(diagnosis, incident)
     if as_json:
         say_json({"fault": chosen.cause, "diagnosis": diagnosis, "incident": incident})
         return
     from aitia.commands.answer import tell
-    from aitia.commands.fix import tell_incident
 
     screen.rule(style="dim")
     tell(screen, run, diagnosis, fix=False)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from aitia.agent.incident import Incident
+    from aitia.engine.records import Diagnosis
     from aitia.engine.store.reader import Run
 
 
@@ -65,6 +66,19 @@ def project_of(run: Run) -> Path:
     """The folder in which the program was started, where it still exists; else the current one."""
     there = Path(run.info.cwd) if run.info.cwd else Path.cwd()
     return there if there.is_dir() else Path.cwd()
+
+
+def proven(diagnosis: Diagnosis, incident: Incident) -> Diagnosis:
+    """The answer as it stands after the proof: a repair that held lifts its hypothesis to the rung of intervention."""
+    if incident.verification.status != "proved":
+        return diagnosis
+    hypotheses = tuple(
+        h.model_copy(update={"rung": "intervention", "verification": incident.verification})
+        if h.id == incident.hypothesis
+        else h
+        for h in diagnosis.hypotheses
+    )
+    return diagnosis.model_copy(update={"hypotheses": hypotheses})
 
 
 def tell_incident(screen: Console, incident: Incident) -> None:

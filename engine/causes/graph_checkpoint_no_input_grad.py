@@ -51,6 +51,7 @@ CAUSE = Cause(
         "graph.no_grad_region",
         "graph.non_differentiable_op",
         "graph.stale_module",
+        "graph.detach_in_generator_step",
         "eval.underfit_stopped_early",
     ),
     intervention="use_reentrant=False",

@@ -27,7 +27,7 @@ def weigh(case: Case) -> Iterator[Weight]:
     ran = {x.name for x in case.run.layers if nanmax(case.layer_series(x, "calls")) > 0}
     off = {str(n) for f in case.run.facts("untracked") for n in f.data.get("layers", [])}
     silent_layers = list(dict.fromkeys(str(p.layer) for p in silent))
-    cut = [n for n in silent_layers if n in off]
+    cut = [n for n in silent_layers if n in off or n in blind(case)]
     if not cut:
         return
     yield supports(
@@ -43,6 +43,12 @@ def weigh(case: Case) -> Iterator[Weight]:
     )
     if graph and ran:
         yield supports(MODERATE, "the autograd graph of the loss does not reach them", tool="gradient_debugger")
+
+
+def blind(case: Case) -> set[str]:
+    """Layers with trainable weights whose output never carried a gradient: with tracking on, their own weights would."""
+    seen = ((x.name, nanmax(case.layer_series(x, "out_tracked"))) for x in case.kinds("linear", "conv", "embedding"))
+    return {name for name, tracked in seen if tracked == 0}
 
 
 def _never(case: Case, index: int) -> bool:

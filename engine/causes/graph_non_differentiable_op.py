@@ -11,6 +11,7 @@ import numpy as np
 
 from aitia.engine.case import Case, listing, nanmax, nanmedian
 from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, WEAK, Cause, Weight, supports
+from aitia.engine.causes.graph_no_grad_region import blind
 from aitia.engine.records import ParameterInfo
 
 
@@ -22,7 +23,8 @@ def weigh(case: Case) -> Iterator[Weight]:
     silent = [p for p in held if _never(case, p.index)]
     moving = [p for p in held if nanmax(case.column("grad_norm", p.index)) > 0]
     called = {x.name for x in case.run.layers if nanmax(case.layer_series(x, "calls")) > 0}
-    cut = [p for p in silent if p.layer in called]
+    off = blind(case)  # ran with tracking off: its own cause
+    cut = [p for p in silent if p.layer in called and p.layer not in off]
     if not cut:
         yield from _flat_step(case, held, moving)
         return

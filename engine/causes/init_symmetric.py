@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from aitia.engine.case import Case, listing
 from aitia.engine.causes.base import DECISIVE, MODERATE, Cause, Weight, supports, symptom
 
@@ -15,8 +17,8 @@ def weigh(case: Case) -> Iterator[Weight]:
     """Rows of a trained weight matrix that are identical at the end."""
     found = [f for f in case.probes.get("unit_symmetry", []) if f.data.get("symmetric")]
     names = [str(n) for f in found for n in f.data.get("symmetric") or []]
-    names = [n for n in names if n]
-    if not found:
+    names = [n for n in names if n and not _untrained(case, n)]
+    if not names:
         return
     moved = any(p.optimizers for p in case.trainable)
     yield supports(
@@ -30,6 +32,15 @@ def weigh(case: Case) -> Iterator[Weight]:
     )
     if case.flat or not case.learned:
         yield symptom(MODERATE, f"the loss stalls at {case.loss.last:.3g}", loss=case.loss.last)
+
+
+def _untrained(case: Case, name: str) -> bool:
+    """A weight of the optimizer's that never had a gradient is still as it began: what kept the gradient away is the cause."""
+    p = case.run.parameter(name)
+    if p is None or not p.optimizers:
+        return False
+    present = case.column("grad_present", p.index)
+    return bool(np.isfinite(present).any() and not (present[np.isfinite(present)] > 0).any())
 
 
 def _module(case: Case, names: list[str]) -> str | None:

@@ -209,6 +209,30 @@ def group_lists(tree: ast.Module) -> Iterator[int]:
         yield call.lineno
 
 
+def whole_numbers(tree: ast.Module) -> Iterator[int]:
+    """Places where values become integers: `.long()`, `astype(int)`, `dtype=torch.int64` and the like."""
+    kinds = {"int", "long", "int8", "int16", "int32", "int64", "uint8"}
+    for call in _calls(tree):
+        method = isinstance(call.func, ast.Attribute) and _last_name(call.func) in kinds | {"LongTensor", "IntTensor"}
+        given = [k.value for k in call.keywords if k.arg == "dtype"]
+        if _last_name(call.func) in {"astype", "to", "type"}:
+            given += call.args[:1]
+        if method or any(isinstance(v, (ast.Name, ast.Attribute)) and _last_name(v) in kinds for v in given):
+            yield call.lineno
+
+
+def keeping_branches(tree: ast.Module) -> Iterator[int]:
+    """Conditions under which a state is kept: the branch takes a state_dict, a copy, or writes a file."""
+    kept = {"state_dict", "deepcopy", "save"}
+    larger = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.If):
+            continue
+        ordered = any(isinstance(part, ast.Compare) and isinstance(part.ops[0], larger) for part in ast.walk(node.test))
+        if ordered and any(_last_name(call.func) in kept for statement in node.body for call in _calls(statement)):
+            yield node.lineno
+
+
 def criteria(*names: str) -> Finder:
     """Constructors of loss modules (all `…Loss` when none is named)."""
 
@@ -224,7 +248,13 @@ def criteria(*names: str) -> Finder:
 FINDERS: dict[str, tuple[Finder, ...]] = {
     "amp.clip_before_unscale": (calls("clip_grad_norm_", "clip_grad_value_"),),
     "artifact.best_state_aliased": (calls("state_dict"),),
+    "artifact.ema_or_wrong_copy_saved": (calls("save"),),
     "artifact.load_skips_keys": (calls("load_state_dict"),),
+    "data.bad_augmentation": (
+        calls("permutation", "randperm", "flip", "rot90", "RandomRotation", "RandomVerticalFlip", "randn_like"),
+    ),
+    "data.duplicate_randomness": (calls("default_rng", "RandomState", "Random"),),
+    "data.eos_masked_as_pad": (calls("masked_fill", "masked_fill_", "where"),),
     "data.label_misaligned": (calls("permutation", "randperm", "shuffle", "sort_values", "argsort", "sample", "roll"),),
     "data.label_shift_error": (shifted_slices,),
     "data.nan_or_inf_input": (calls("as_tensor", "from_numpy", "tensor", "read_csv", "load", "loadtxt"),),
@@ -234,6 +264,9 @@ FINDERS: dict[str, tuple[Finder, ...]] = {
     "data.unscaled_target": (calls("TensorDataset", "from_numpy", "as_tensor", "tensor"),),
     "eval.mode_not_eval": (no_grad_blocks,),
     "eval.preprocessing_mismatch": (no_grad_blocks,),
+    "eval.early_stop_wrong_direction": (keeping_branches,),
+    "eval.metric_bug": (calls("argmax", "max", "round"),),
+    "eval.test_leakage": (calls("random_split", "train_test_split", "randperm", "permutation", "shuffle", "randint"),),
     "eval.functional_dropout_always_on": (calls("dropout", "Dropout", "scaled_dot_product_attention"),),
     "graph.bptt_cut_or_grown": (calls("detach", "detach_"),),
     "graph.detached_term": (detached_terms, calls("item", "detach")),
@@ -251,6 +284,7 @@ FINDERS: dict[str, tuple[Finder, ...]] = {
     "loop.step_outside_batch_loop": (calls("step"),),
     "loop.zero_grad_after_backward": (zero_after_backward, calls("zero_grad")),
     "loss.double_softmax": (calls("softmax", "Softmax", "sigmoid", "Sigmoid"), criteria()),
+    "loss.kl_argument_order": (calls("kl_div", "KLDivLoss"),),
     "loss.missing_log": (calls("softmax", "Softmax"), criteria()),
     "loss.padding_counted": (criteria(),),
     "loss.reduction_scale": (keyword("reduction", "sum"), calls("sum")),
@@ -264,6 +298,9 @@ FINDERS: dict[str, tuple[Finder, ...]] = {
     "optimizer.lr_too_low": (rate,),
     "optimizer.never_stepped": (guarded_steps, calls("backward")),
     "optimizer.params_missing_from_groups": (group_lists,),
+    "precision.autocast_not_applied": (calls("autocast"),),
+    "precision.int_or_dtype_truncation": (whole_numbers,),
+    "precision.low_precision_weights": (calls("half", "bfloat16", "to"),),
     "resource.graph_retained_by_history": (calls("append"),),
     "resource.hooks_accumulate": (calls("register_forward_hook"),),
     "resource.loader_bound": (calls("DataLoader"),),

@@ -51,6 +51,7 @@ class Watch(Observer):
         self._depth = 0
         self._kept: list[_Kept] = []
         self._taken: dict[str, list[int]] = {}
+        self._taken_at: dict[str, tuple[str, int] | None] = {}
         self._roots: set[int] = set()
         self._tied: dict[type, list[list[str]]] = {}
         """Parameters that are one tensor under several names, in models that ran."""
@@ -94,6 +95,7 @@ class Watch(Observer):
         self.recorder.letter("V")
         self._plain[type(module)] = (weakref.ref(module), plain_tensors(module))
         taken = self._taken.setdefault(self._name(module), [])
+        self._taken_at[self._name(module)] = user_frame()
         if len(taken) < MOST_TAKEN:
             taken.append(self.recorder.step + 1)
         live = dict(module.named_parameters(remove_duplicate=False))
@@ -248,7 +250,8 @@ class Watch(Observer):
 
     def finish(self) -> None:
         for name, steps in self._taken.items():
-            self.recorder.fact("states_taken", subject=name, data={"root": name, "steps": steps})
+            data = {"root": name, "steps": steps}
+            self.recorder.fact("states_taken", subject=name, data=data, where=self._taken_at.get(name))
         self._look(True)
 
 

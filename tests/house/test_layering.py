@@ -23,8 +23,9 @@ MAY_IMPORT_TORCH = ("engine/capture/", "engine/replay/", "evals/", "aitia/demo/"
 
 
 def sources(folder: str) -> list[Path]:
-    """All Python files of one room, except the programs under test."""
-    return sorted(p for p in (ROOT / folder).rglob("*.py") if "programs" not in p.parts and not _linked(p))
+    """All Python files of one room, except the programs under test and recordings of them."""
+    found = (ROOT / folder).rglob("*.py")
+    return sorted(p for p in found if not {"programs", ".cache"} & set(p.parts) and not _linked(p))
 
 
 def _linked(path: Path) -> bool:

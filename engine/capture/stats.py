@@ -37,6 +37,8 @@ MAX_ENTRIES: Final = 1 << 22
 _NUMPY: Final = frozenset(
     {torch.float32, torch.float64, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8}
 )
+_CHARS: Final = frozenset("fdqlihbB")
+"""numpy's letters for these types."""
 _ORDINARY: Final = frozenset({Tensor, torch.nn.Parameter})
 Array = npt.NDArray[Any]
 
@@ -64,8 +66,16 @@ def strided(x: Tensor) -> Tensor | None:
 
 def host(x: Tensor) -> Array | None:
     """A numpy view (or, for types numpy lacks, a copy) of a host tensor; None for a device tensor."""
-    if type(x) in _ORDINARY and x.dtype in _NUMPY and not (x.is_cuda or x.is_sparse) and x.device.type == "cpu":
-        return x.detach().numpy()
+    if x.is_cuda:
+        return None
+    if type(x) in _ORDINARY:
+        # Asking for the array and looking at it costs half of what asking the tensor about itself does.
+        try:
+            array: Array = x.detach().numpy()
+            if array.dtype.char in _CHARS:
+                return array
+        except (TypeError, RuntimeError):  # a type, a layout or a device that numpy does not have
+            pass
     if x.device.type != "cpu" or (x.layout is torch.strided and x.is_quantized):
         return None
     if x.layout is not torch.strided or x.is_complex() or hasattr(x, "to_local"):

@@ -92,11 +92,11 @@ def two_evals(s: Subject) -> Result:
     return {"differ": True, "difference": gap, "drawn_by": sorted(drawn.names)}
 
 
-class _RandomOps(TorchDispatchMode):
+class _RandomOps(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch publishes no types for it
     """Notes which operations draw random numbers: dropout (a mask) or noise (a sample)."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # as above
         self.names: set[str] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -12,7 +12,8 @@ from aitia.engine.case import Case
 from aitia.engine.causes.base import STRONG, WEAK, Cause, Weight, supports, symptom
 
 EVERY = 0.95
-"""Even the longest sequence of a batch ends in an ignored target when its own end token is ignored."""
+"""Even the longest sequence of a batch ends in an ignored target when its own end token is ignored, and the counted
+targets of a language model are its inputs one place later."""
 VARIED = 0.6
 """Below this share no single token ends the counted part of the sequences."""
 
@@ -21,7 +22,13 @@ def weigh(case: Case) -> Iterator[Weight]:
     """Next-token training on sequences with ignored ends: which token the last counted target is, which the first ignored."""
     for fact in case.run.facts("alignment"):
         stop = fact.data.get("stop_token")
-        if fact.data.get("best") != 1 or not isinstance(stop, int) or fact.data.get("stop_is_target") is not False:
+        shifted = float((fact.data.get("match_by_offset") or {}).get("1") or 0)
+        if (
+            fact.data.get("best") != 1
+            or shifted < EVERY
+            or not isinstance(stop, int)
+            or fact.data.get("stop_is_target") is not False
+        ):
             continue
         ended, last, same = (float(fact.data.get(k) or 0) for k in ("ended_share", "last_target_share", "stop_share"))
         if ended < EVERY or same < EVERY or last > VARIED:

@@ -22,8 +22,6 @@ def weigh(case: Case) -> Iterator[Weight]:
         printed = [p.value for p in case.log if p.accuracy and p.evaluation is evaluation]
         if len(printed) < 2 or ours.n < 2 or ours.steps[-1] < 0.8 * case.n_steps:
             continue
-        if not evaluation and _unseen(case):
-            continue
         last = float(np.median(printed[-3:]))
         gap = abs(last - ours.last)
         constant = (
@@ -43,12 +41,6 @@ def weigh(case: Case) -> Iterator[Weight]:
         if case.learned:
             yield symptom(MODERATE, f"the loss falls from {case.loss.first:.3g} to {case.loss.last:.3g} all the while")
         return
-
-
-def _unseen(case: Case) -> bool:
-    """Whether models were asked without a loss being taken: an accuracy with no further name may be of those answers."""
-    rows = case.run.table("batch")
-    return bool((rows["grad"] == 0).any()) and not case.calls(grad=False)["step"].size
 
 
 CAUSE = Cause(

@@ -26,6 +26,8 @@ def weigh(case: Case) -> Iterator[Weight]:
     rises = last > 1.3 * best and best_at < held_out.n - 2
     if not (falls and rises):
         return
+    if _restored(case, int(held_out.steps[best_at])):
+        return  # the best state was kept and loaded back: what came after it does no harm
     if acc_e.n and acc_t.n:
         sinking = acc_e.highest - acc_e.last > 0.03
         gap = acc_t.last - acc_e.last
@@ -46,6 +48,15 @@ def weigh(case: Case) -> Iterator[Weight]:
         best=best,
         last=last,
         train_last=train.last,
+    )
+
+
+def _restored(case: Case, best: int) -> bool:
+    """Whether a state was taken after the best evaluation, and a copy of it was loaded when training was over."""
+    taken = any(best in (f.data.get("steps") or []) for f in case.run.facts("states_taken"))
+    loads = case.run.facts("load_state_dict")
+    return taken and any(
+        f.step > case.n_steps and f.data.get("aliased") is False and f.data.get("matched") for f in loads
     )
 
 

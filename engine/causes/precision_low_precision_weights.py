@@ -10,7 +10,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from aitia.engine.case import Case, nanmedian
-from aitia.engine.causes.base import DECISIVE, MODERATE, Cause, Weight, supports, symptom
+from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, WEAK, Cause, Weight, supports, symptom
+
+HARDLY = 0.3
+"""Share of the weights that a step changes, below which most of every update is lost, though something is learned."""
 
 
 def weigh(case: Case) -> Iterator[Weight]:
@@ -25,7 +28,7 @@ def weigh(case: Case) -> Iterator[Weight]:
     share = nanmedian(shares)
     if share < 0.5:
         yield supports(
-            DECISIVE if not case.learned else MODERATE,
+            DECISIVE if not case.learned else STRONG + WEAK if share < HARDLY and _behind(case) else MODERATE,
             f"weights are {low[0].dtype} and a step changes only {100 * share:.0f} % of them: the rest of the update is "
             "rounded away",
             tool="gradient_debugger",
@@ -35,6 +38,12 @@ def weigh(case: Case) -> Iterator[Weight]:
         )
         if not case.learned:
             yield symptom(MODERATE, f"the loss stalls at {case.loss.last:.3g}", loss=case.loss.last)
+
+
+def _behind(case: Case) -> bool:
+    """Whether there is still something to learn: at the end of a good training updates are small by right."""
+    train = case.accuracy(grad=True)
+    return not train.n or train.last < case.chance + 0.9 * (1 - case.chance)
 
 
 CAUSE = Cause(

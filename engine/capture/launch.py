@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aitia.engine.capture.failure import clean_all, failure_of, show
 from aitia.engine.capture.frames import set_base
 from aitia.engine.capture.logs import Logs, Sources
-from aitia.engine.capture.session import Level, Session, recording_name
+from aitia.engine.capture.session import Level, Session, recording_name, switched_off
 from aitia.engine.records import RunStatus
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Launch:
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._forked)
         try:
-            self._execute()
+            execute(self.argv, self.sources.keep)
         except SystemExit as end:
             code = _exit_code(end)
             self._finish(RunStatus.FINISHED if code == 0 else RunStatus.CRASHED, code)
@@ -124,37 +124,6 @@ class Launch:
                 sys.meta_path.remove(finder)
         self._finish(RunStatus.FINISHED, 0)
         return 0
-
-    # ---- the program -------------------------------------------------------------------------------------------
-
-    def _execute(self) -> None:
-        main = types.ModuleType("__main__")
-        if self.is_module:
-            sys.path.insert(0, os.getcwd())
-            # The same look-up that `python -m` does; runpy has no public name for it.
-            _, spec, code = runpy._get_module_details(self.argv[1])  # type: ignore[attr-defined]
-            sys.argv[:] = [spec.origin, *self.argv[2:]]
-            main.__dict__.update(
-                __spec__=spec,
-                __file__=spec.origin,
-                __loader__=spec.loader,
-                __package__=spec.parent,
-                __cached__=spec.cached,
-            )
-            self.sources.keep(str(spec.origin))
-        else:
-            path = os.path.abspath(self.argv[0])  # python makes the script's own name absolute, but not sys.argv[0]
-            # A folder on sys.path[0] that `python -m aitia` put there is not what `python train.py` has.
-            sys.path[0] = os.path.dirname(os.path.realpath(path))
-            sys.argv[:] = self.argv
-            with io.open_code(path) as file:
-                code = compile(file.read(), path, "exec", dont_inherit=True)
-            loader = importlib.machinery.SourceFileLoader("__main__", path)
-            main.__dict__.update(__file__=path, __loader__=loader, __cached__=None, __spec__=None)
-            self.sources.keep(path)
-        main.__dict__["__builtins__"] = __builtins__
-        sys.modules["__main__"] = main
-        exec(code, main.__dict__)  # noqa: S102 - running the user's program is what this is for
 
     # ---- its end -----------------------------------------------------------------------------------------------
 
@@ -222,6 +191,37 @@ class Launch:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
+def execute(argv: Sequence[str], keep: Callable[[str], None]) -> None:
+    """Run a script or module as `__main__`; `keep` is told the path of its source before it runs."""
+    main = types.ModuleType("__main__")
+    if argv[0] == "-m":
+        sys.path.insert(0, os.getcwd())
+        # The same look-up that `python -m` does; runpy has no public name for it.
+        _, spec, code = runpy._get_module_details(argv[1])  # type: ignore[attr-defined]
+        sys.argv[:] = [spec.origin, *argv[2:]]
+        main.__dict__.update(
+            __spec__=spec,
+            __file__=spec.origin,
+            __loader__=spec.loader,
+            __package__=spec.parent,
+            __cached__=spec.cached,
+        )
+        keep(str(spec.origin))
+    else:
+        path = os.path.abspath(argv[0])  # python makes the script's own name absolute, but not sys.argv[0]
+        # A folder on sys.path[0] that `python -m aitia` put there is not what `python train.py` has.
+        sys.path[0] = os.path.dirname(os.path.realpath(path))
+        sys.argv[:] = argv
+        with io.open_code(path) as file:
+            code = compile(file.read(), path, "exec", dont_inherit=True)
+        loader = importlib.machinery.SourceFileLoader("__main__", path)
+        main.__dict__.update(__file__=path, __loader__=loader, __cached__=None, __spec__=None)
+        keep(path)
+    main.__dict__["__builtins__"] = __builtins__
+    sys.modules["__main__"] = main
+    exec(code, main.__dict__)  # noqa: S102 - running the user's program is what this is for
+
+
 def _relative(path: str) -> str:
     shown = os.path.relpath(path)
     return os.path.basename(path) if shown.startswith("..") else shown.replace(os.sep, "/")
@@ -242,10 +242,23 @@ def _out_of_memory(error: BaseException) -> bool:
     )
 
 
+def _unrecorded(argv: Sequence[str]) -> int:
+    try:
+        execute(argv, lambda path: None)
+    except SystemExit as end:
+        return _exit_code(end)
+    except BaseException as error:  # noqa: BLE001 - shown as the interpreter would
+        show(error)
+        return INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1
+    return 0
+
+
 def run_script(argv: Sequence[str], level: Level = "normal", root: Path | str | None = None) -> int:
     """Run `train.py args…` or `-m package.module args…` under the recorder; returns the exit code of the program."""
     if not argv:
         raise ValueError("expected a script or -m module; found nothing. Example: aitia run train.py --lr 0.1")
+    if switched_off():
+        return _unrecorded(argv)
     folder = Path(root) if root is not None else Path(os.environ.get("AITIA_RUNS") or DEFAULT_ROOT)
     return Launch(argv, level, folder).run()
 

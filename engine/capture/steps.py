@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from aitia.engine.store.schema import NARROW
@@ -42,6 +43,7 @@ class Steps:
         self._held = 0.0
         self._unheld = 0.0
         self._usual = math.nan
+        self._device = torch.cuda.is_available()
 
     def start(self) -> None:
         """The first forward begins: what was before it is no step."""
@@ -103,6 +105,8 @@ class Steps:
         row["carried_grad_norm"], row["carried_unheld_norm"] = math.sqrt(self._held), math.sqrt(self._unheld)
         if not self._held:
             row["fresh_grad_norm"] = self._fresh(row)
+        if self._device:
+            row["device_bytes"] = torch.cuda.memory_allocated()
         if self._weights > 0:
             row["update_ratio"] = math.sqrt(self._updates / self._weights)
         row["step_s"] = now - self._cut

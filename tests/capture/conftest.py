@@ -46,17 +46,17 @@ class Outcome:
 @pytest.fixture
 def launch(tmp_path: Path) -> Callable[..., Outcome]:
     """Run source text as `train.py`, plainly or under the recorder."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 
     def go(source: str, *args: str, recorded: bool = True) -> Outcome:
         (tmp_path / "train.py").write_text(textwrap.dedent(source))
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
         command = [sys.executable]
         if recorded:
             command += ["-m", "aitia.engine.capture.launch", "--runs", str(tmp_path / "runs")]
         done = subprocess.run(
             [*command, "train.py", *args], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
         )
-        found = sorted((tmp_path / "runs").iterdir()) if recorded else []
-        return Outcome(done.returncode, done.stdout, done.stderr, Run(found[-1]) if found else None)
+        found = sorted((tmp_path / "runs").glob("*/run.db")) if recorded else []
+        return Outcome(done.returncode, done.stdout, done.stderr, Run(found[-1].parent) if found else None)
 
     return go

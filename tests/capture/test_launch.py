@@ -229,3 +229,12 @@ def test_a_module_runs_as_with_dash_m(tmp_path: Path) -> None:
     assert go("-m", "aitia.engine.capture.launch", "--runs", "runs") == go()
     run = Run(next((tmp_path / "runs").iterdir()))
     assert set(run.sources) >= {"package/train.py", "package/helper.py"}
+
+
+def test_switched_off_the_program_runs_alone(launch, monkeypatch) -> None:
+    """AITIA=0: same output and exit code, no run directory."""
+    monkeypatch.setenv("AITIA", "0")
+    outcome = launch("import sys\nprint(sys.argv, __name__)\nsys.exit(3)\n", "a")
+
+    assert (outcome.code, outcome.out) == (3, "['train.py', 'a'] __main__\n")
+    assert outcome.run is None

@@ -20,6 +20,9 @@ def weigh(case: Case) -> Iterator[Weight]:
         return
     called = {x.name for x in case.run.layers if nanmax(case.layer_series(x, "calls")) > 0}
     frozen = [p for p in frozen if not called or p.layer in called]
+    roots = {x.name: x.root for x in case.run.layers}
+    training = {roots.get(p.layer or "") for p in case.trainable}
+    frozen = [p for p in frozen if roots.get(p.layer or "") in training]  # a whole other network (teacher) is no part
     if not frozen:
         return
     size = sum(_numel(p.shape) for p in frozen)

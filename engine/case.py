@@ -3,101 +3,25 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
+from aitia.engine.curves import Curve, Floats, listing, nanmax, nanmedian, phase_means
 from aitia.engine.printed import Printed, printed
 from aitia.engine.records import Fact, LayerInfo, LossSite, ParameterInfo, SourceLocation
+from aitia.engine.signature import Call, parse_signature
 from aitia.engine.store.reader import Array, Run
 
-Floats = npt.NDArray[np.float64]
+__all__ = ["Call", "Case", "Curve", "Dead", "Floats", "listing", "nanmax", "nanmedian", "parse_signature", "phase_means"]
 
 
 MIN_PHASE = 20
 """Steps after which a new optimizer means a new phase of training."""
 MAX_PHASES = 4
 """A program that builds more optimizers than this builds them in its loop: no phases."""
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A series over steps with robust ends: the median of its first and last tenth (at least three values)."""
-
-    steps: npt.NDArray[np.int64]
-    values: Floats
-
-    @property
-    def n(self) -> int:
-        """Number of finite values."""
-        return int(np.isfinite(self.values).sum())
-
-    @cached_property
-    def _finite(self) -> Floats:
-        return self.values[np.isfinite(self.values)]
-
-    @property
-    def _edge(self) -> int:
-        return max(3, self.n // 10)
-
-    @property
-    def first(self) -> float:
-        """Median of the first tenth."""
-        return float(np.median(self._finite[: self._edge])) if self.n else math.nan
-
-    @property
-    def start(self) -> float:
-        """The very first value: what an untrained model gives."""
-        return float(self._finite[0]) if self.n else math.nan
-
-    @property
-    def last(self) -> float:
-        """Median of the last tenth."""
-        return float(np.median(self._finite[-self._edge :])) if self.n else math.nan
-
-    @property
-    def lowest(self) -> float:
-        """Smallest running median of a tenth."""
-        return float(min((np.median(c) for c in self._chunks), default=math.nan))
-
-    @property
-    def highest(self) -> float:
-        """Largest running median of a tenth."""
-        return float(max((np.median(c) for c in self._chunks), default=math.nan))
-
-    @property
-    def _chunks(self) -> list[Floats]:
-        return [c for c in np.array_split(self._finite, max(1, min(10, self.n // 3))) if len(c)]
-
-    @cached_property
-    def spread(self) -> float:
-        """Robust step-to-step noise: median absolute difference of neighbours."""
-        return float(np.median(np.abs(np.diff(self._finite)))) if self.n > 1 else 0.0
-
-    @property
-    def fall(self) -> float:
-        """Share of the first value that was lost by the end: 0.9 = fell by 90 %, negative = rose."""
-        scale = max(abs(self.first), 1e-12)
-        return (self.first - self.last) / scale if self.n else 0.0
-
-    @property
-    def first_nonfinite(self) -> int | None:
-        """Step of the first NaN or Inf."""
-        bad = np.flatnonzero(~np.isfinite(self.values))
-        return int(self.steps[bad[0]]) if len(bad) else None
-
-
-@dataclass(frozen=True)
-class Call:
-    """One letter of a call signature, e.g. `B`, `Z0`, `E1*40`."""
-
-    letter: str
-    index: int
-    times: int = 1
 
 
 @dataclass(frozen=True)
@@ -109,26 +33,6 @@ class Dead:
     onset: int
     """First step with nearly the final share."""
     share_first: float
-
-
-_TOKEN = re.compile(r"\(|\)(?:\*(\d+))?|([A-Za-z])(\d*)(?:\*(\d+))?")
-MAX_CALLS = 2000
-"""Repeats beyond this are cut: what a step does is clear long before."""
-
-
-def parse_signature(text: str) -> list[Call]:
-    """The calls of one step in order; folded groups such as `(Z0 F0 B)*23` are unfolded."""
-    stack: list[list[Call]] = [[]]
-    for match in _TOKEN.finditer(text):
-        if match[0] == "(":
-            stack.append([])
-        elif match[0].startswith(")"):
-            group = stack.pop() if len(stack) > 1 else []
-            room = max(1, MAX_CALLS // max(1, len(group)))
-            stack[-1].extend(group * min(int(match[1] or 1), room))
-        else:
-            stack[-1].append(Call(match[2], int(match[3] or 0), int(match[4] or 1)))
-    return [call for level in stack for call in level]
 
 
 class Case:
@@ -481,36 +385,3 @@ class Case:
         for fact in self.run.facts("probe"):
             found.setdefault(str(fact.data.get("name", fact.subject)), []).append(fact)
         return found
-
-
-def phase_means(rows: dict[str, Array], column: str) -> Curve:
-    """One value per evaluation phase: calls that belong to the same training step, weighted by their samples."""
-    steps = rows["step"].astype(np.int64)
-    ok = np.isfinite(rows[column])
-    weights = np.where(np.isfinite(rows["n"]) & (rows["n"] > 0), rows["n"], 1.0)
-    unique, group = np.unique(steps[ok], return_inverse=True)
-    total = np.bincount(group, weights=weights[ok], minlength=len(unique))
-    means = np.bincount(group, weights=weights[ok] * rows[column][ok], minlength=len(unique)) / np.maximum(total, 1e-12)
-    return Curve(unique, means)
-
-
-def nanmedian(values: Iterable[float] | Floats) -> float:
-    """Median of the finite values; NaN when there is none."""
-    array = np.asarray(values, dtype=np.float64)
-    array = array[np.isfinite(array)]
-    return float(np.median(array)) if len(array) else math.nan
-
-
-def nanmax(values: Iterable[float] | Floats) -> float:
-    """Largest finite value; NaN when there is none."""
-    array = np.asarray(values, dtype=np.float64)
-    array = array[np.isfinite(array)]
-    return float(array.max()) if len(array) else math.nan
-
-
-def listing(names: Iterable[str], limit: int = 4) -> str:
-    """A few names as words: `a, b, c and 5 more`."""
-    found = list(names)
-    if len(found) <= limit:
-        return ", ".join(found)
-    return f"{', '.join(found[:limit])} and {len(found) - limit} more"

@@ -1,0 +1,35 @@
+"""The order of calls within a step, as the recorder writes it: `Z0 (D F0 L0 B)*4 C S0`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Call:
+    """One letter of a call signature, e.g. `B`, `Z0`, `E1*40`."""
+
+    letter: str
+    index: int
+    times: int = 1
+
+
+_TOKEN = re.compile(r"\(|\)(?:\*(\d+))?|([A-Za-z])(\d*)(?:\*(\d+))?")
+MAX_CALLS = 2000
+"""Repeats beyond this are cut: what a step does is clear long before."""
+
+
+def parse_signature(text: str) -> list[Call]:
+    """The calls of one step in order; folded groups such as `(Z0 F0 B)*23` are unfolded."""
+    stack: list[list[Call]] = [[]]
+    for match in _TOKEN.finditer(text):
+        if match[0] == "(":
+            stack.append([])
+        elif match[0].startswith(")"):
+            group = stack.pop() if len(stack) > 1 else []
+            room = max(1, MAX_CALLS // max(1, len(group)))
+            stack[-1].extend(group * min(int(match[1] or 1), room))
+        else:
+            stack[-1].append(Call(match[2], int(match[3] or 0), int(match[4] or 1)))
+    return [call for level in stack for call in level]

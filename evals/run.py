@@ -32,10 +32,10 @@ from aitia.evals.latency import first_right
 from aitia.evals.recordings import Job, Recording, job_for, kept, preload, reasoning_digest, record
 from aitia.evals.report import OURS, Report, build
 from aitia.evals.score import Case, Reply, hit, reply_of
-from aitia.evals.zoo import HEALTHY, PROGRAMS, ROOT, SPLITS, Program, ZooError, load, load_all, render
+from aitia.evals.zoo import HEALTHY, PROGRAMS, SPLITS, Program, ZooError, load, load_all, render
 
-CACHE = Path(os.environ.get("AITIA_EVAL_CACHE") or ROOT / ".cache")
-"""Where recordings are kept; a folder that can be deleted at any time."""
+CACHE = Path(os.environ.get("AITIA_EVAL_CACHE") or ".aitia-evals").absolute()
+"""Where recordings are kept; a folder that can be deleted at any time. Not inside the package: a build would ship it."""
 
 
 def evaluate(

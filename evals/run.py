@@ -35,7 +35,7 @@ from aitia.evals.score import Case, Reply, hit, reply_of
 from aitia.evals.zoo import HEALTHY, PROGRAMS, SPLITS, Program, ZooError, load, load_all, render
 
 CACHE = Path(os.environ.get("AITIA_EVAL_CACHE") or ".aitia-evals").absolute()
-"""Where recordings are kept; a folder that can be deleted at any time. Not inside the package: a build would ship it."""
+"""Where recordings are kept; can be deleted at any time. Not inside the package: a build would ship it."""
 
 
 def evaluate(

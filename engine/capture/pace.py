@@ -51,7 +51,7 @@ class Pace:
         else:
             self._base = _median(self._base, ours)
         extra = max(self._full - (0.0 if math.isnan(self._base) else self._base), LEAST * self._full)
-        if math.isinf(self._budget):
+        if math.isinf(self._budget) or math.isnan(extra):  # nan: no step was measured yet, its cost is unknown
             self.every = 1
         else:
             self.every = min(MAX_EVERY, max(1, math.ceil(extra / (self._budget * self._plain))))

@@ -1,0 +1,47 @@
+"""The governor keeps full measurements within their share, whatever came before."""
+
+from __future__ import annotations
+
+from aitia.engine.capture.pace import ALLOWANCE, BUDGET, FIRST, Pace
+
+PLAIN, FULL, BASE = 0.010, 0.012, 0.001
+"""Seconds of a step by itself, and of the recorder in a measured and in any other step."""
+
+
+def run(pace: Pace, steps: int, start: int = 1) -> int:
+    """Take steps; returns how many of them were measured."""
+    measured = 0
+    for number in range(start, start + steps):
+        measured += pace.measuring
+        ours = FULL if pace.measuring else BASE
+        pace.step(number, PLAIN + ours, ours)
+    return measured
+
+
+def test_a_first_step_after_many_forwards_without_one() -> None:
+    """Forwards that never stepped switch measuring off; the first step after them is counted all the same."""
+    pace = Pace("normal")
+    for forward in range(1, 4 * FIRST):
+        pace.without_steps(forward)
+    assert not pace.measuring
+
+    pace.step(1, PLAIN + BASE, BASE)
+
+    assert pace.measuring
+    assert run(pace, 20, start=2) == 20
+
+
+def test_after_the_first_seconds_the_budget_holds() -> None:
+    """In the long run measured steps cost about their share of the program's time."""
+    pace = Pace("normal")
+    early = round(ALLOWANCE["normal"] / FULL) + FIRST
+    run(pace, early)
+    measured = run(pace, 4000, start=100_000)
+
+    assert measured * (FULL - BASE) <= 1.3 * BUDGET["normal"] * 4000 * PLAIN
+    assert measured > 20
+
+
+def test_deep_measures_every_step() -> None:
+    """The deepest level has no budget."""
+    assert run(Pace("deep"), 500) == 500

@@ -15,7 +15,18 @@ from aitia.engine.records import Fact, LayerInfo, LossSite, ParameterInfo, Sourc
 from aitia.engine.signature import Call, parse_signature
 from aitia.engine.store.reader import Array, Run
 
-__all__ = ["Call", "Case", "Curve", "Dead", "Floats", "listing", "nanmax", "nanmedian", "parse_signature", "phase_means"]
+__all__ = [
+    "Call",
+    "Case",
+    "Curve",
+    "Dead",
+    "Floats",
+    "listing",
+    "nanmax",
+    "nanmedian",
+    "parse_signature",
+    "phase_means",
+]
 
 
 MIN_PHASE = 20

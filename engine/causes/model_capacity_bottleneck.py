@@ -24,7 +24,13 @@ def weigh(case: Case) -> Iterator[Weight]:
             widths.append((layer.name, wide_in, wide_out, layer.root))
     classes = case.n_classes or 1
     for (name, wide_in, narrow, root), (_, then, after, other) in pairwise(widths):
-        if root == other and then == narrow and narrow <= 2 and wide_in >= 8 and (after > narrow or classes > narrow + 1):
+        if (
+            root == other
+            and then == narrow
+            and narrow <= 2
+            and wide_in >= 8
+            and (after > narrow or classes > narrow + 1)
+        ):
             fit = next((f for f in case.probes.get("fit_one_batch", [])), None)
             yield supports(
                 STRONG,

@@ -22,6 +22,7 @@ def backward_of(make: Any, steps: int = 1) -> nn.Module:
 
 def test_reached_and_not_reached(recording: Any) -> None:
     """Parameters behind a detach are not reached."""
+
     class Cut(nn.Module):
         def __init__(self) -> None:
             super().__init__()

@@ -20,12 +20,16 @@ MAX_LOADERS: Final = 8
 
 
 class Watch(Observer):
-    """Before such a data set is iterated first, asks shallow copies of it for their first sample, three times."""
+    """When the program is over, asks shallow copies of such a data set for a sample, three times.
+
+    Not before: a sample that is asked for early could count, cache or log in the program's own code.
+    """
 
     def __init__(self, recorder: Any) -> None:
         super().__init__(recorder)
         self._loaders: weakref.WeakKeyDictionary[Any, dict[str, Any]] = weakref.WeakKeyDictionary()
-        self._found: list[dict[str, Any]] = []
+        self._found: list[tuple[Any, dict[str, Any]]] = []
+        """Data sets (kept until the end; a loader in a function is gone by then) and what is known of their loaders."""
 
     def install(self) -> None:
         self.replace(DataLoader, "__iter__", self._wrap_iter)
@@ -43,12 +47,13 @@ class Watch(Observer):
             self._loaders[loader]["epochs"] += 1
         elif loader.num_workers and len(self._found) < MAX_LOADERS and any(True for _ in owned(loader.dataset)):
             data = self._loaders[loader] = {"epochs": 1, "workers": loader.num_workers}
-            self._found.append(data)
-            data |= experiment(loader.dataset) | {"persistent": bool(loader.persistent_workers)}
+            data["persistent"] = bool(loader.persistent_workers)
+            self._found.append((loader.dataset, data))
 
     def finish(self) -> None:
-        for data in self._found:
-            self.recorder.fact("worker_randomness", data=data)
+        for dataset, data in self._found:
+            self.recorder.fact("worker_randomness", data={**data, **experiment(dataset)})
+        self._found.clear()
 
 
 def experiment(dataset: Any) -> dict[str, Any]:

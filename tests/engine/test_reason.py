@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -127,3 +128,15 @@ def test_the_picture_is_mermaid_and_cannot_be_broken_out_of(synthetic: Path, sto
     assert lines[0] == "flowchart TD"
     assert all(not re.search(r'["<>`\x00-\x1f]', label) for label in labels)
     assert not any(HOSTILE[1] in line for line in lines)
+
+
+def test_confidence_was_fitted_on_the_development_programs_only() -> None:
+    """The calibration says where it comes from, and nothing in the engine knows of the held-out programs."""
+    folder = Path(__file__).parents[2] / "engine"
+    table = json.loads((folder / "calibration.json").read_text("utf-8"))
+    held_out = {p.stem for p in (folder.parent / "evals" / "programs" / "test").glob("*.py")}
+    texts = [p.read_text("utf-8") for p in folder.rglob("*.py")]
+
+    assert table["split"] == "dev"
+    assert held_out
+    assert [name for name in held_out for text in texts if name in text] == []

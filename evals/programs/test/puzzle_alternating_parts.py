@@ -19,14 +19,14 @@ i, j = torch.randint(50, (1500,)), torch.randint(40, (1500,))
 seen = truth[i, j] + 0.05 * torch.randn(1500)
 model = Bilinear(50, 40)
 turns = [torch.optim.Adam([model.left], lr=0.03), torch.optim.Adam([model.right], lr=0.03)]
-for step in range(400):
+for step in range(600):
     opt = turns[(step // 10) % 2]
     pick = torch.randint(1500, (96,))
     loss = nn.functional.mse_loss(model(i[pick], j[pick]), seen[pick])
     model.zero_grad()
     loss.backward()
     opt.step()
-    if step % 50 == 49:
+    if step % 75 == 74:
         print(f"step {step + 1} loss {loss.item():.4f}")
 with torch.no_grad():
     whole = model.left @ model.right.T

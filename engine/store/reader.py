@@ -105,8 +105,8 @@ class Run:
         return tuple(self._subjects("loss", LossSite))
 
     def parameter(self, name: str) -> ParameterInfo | None:
-        """The parameter of that name."""
-        return next((p for p in self.parameters if p.name == name), None)
+        """The parameter of that name; of several that had it in turn, the one that came last."""
+        return next((p for p in reversed(self.parameters) if p.name == name), None)
 
     def layer(self, name: str) -> LayerInfo | None:
         """The layer of that name."""

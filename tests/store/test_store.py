@@ -214,3 +214,15 @@ def test_layers_and_facts_are_found_by_name(tmp_path: Path) -> None:
     assert run.layer("nope") is None
     assert [f.step for f in run.facts("mode", "other")] == [7]
     assert run.fact("nonfinite") is None
+
+
+def test_a_replaced_parameter_is_found_as_it_is_now(tmp_path: Path) -> None:
+    """When a head is replaced, two tensors bear the name: the last one is the model's."""
+    writer = writer_at(tmp_path)
+    for index in range(2):
+        writer.subject("parameter", index, parameter(index, "fc.weight"))
+    writer.close()
+    found = open_run(None, tmp_path).parameter("fc.weight")
+
+    assert found is not None
+    assert found.index == 1

@@ -26,8 +26,8 @@ from aitia.engine.store.reader import Run, open_run, runs_root
 from aitia.engine.store.schema import NARROW
 from aitia.tools.result import ToolResult
 
-GRAVE = 0.8
-"""Confidence from which an accused cause is critical: four in five such answers are right."""
+GRAVE = 0.75
+"""Confidence from which an accused cause is critical: one decisive measurement reaches it."""
 LIKELY = 0.5
 METRICS = tuple(name for name in NARROW["step"] if name not in {"step", "time"})
 """What can be a target metric or have a threshold."""

@@ -11,7 +11,7 @@ import pytest
 from aitia.evals import run as runner
 from aitia.evals.report import OURS
 
-PROGRAM = "digits_class_folders"
+PROGRAM = "digits_store_stream"
 
 
 @pytest.mark.slow

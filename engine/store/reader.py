@@ -252,7 +252,7 @@ class Run:
             return False
         except PermissionError:
             return True
-        return True
+        return not _zombie(pid)
 
     def _segments(self, table: str) -> Iterator[pa.RecordBatch]:
         for path in sorted((self.path / "series").glob(f"{table}-*.arrow")):
@@ -291,6 +291,15 @@ class Run:
         if index >= matrix.shape[1]:
             return wide.steps, np.full(len(wide.steps), np.nan)
         return wide.steps, matrix[:, index].astype(np.float64)
+
+
+def _zombie(pid: int) -> bool:
+    """Whether that process is over and only waits for its parent to notice (Linux; elsewhere never)."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[:1]
+    except OSError:
+        return False
+    return state == ["Z"]
 
 
 def _whole_batches(stream: Any) -> Iterator[pa.RecordBatch]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -226,3 +229,20 @@ def test_a_replaced_parameter_is_found_as_it_is_now(tmp_path: Path) -> None:
 
     assert found is not None
     assert found.index == 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only Linux tells a zombie from a living process")
+def test_a_killed_process_that_nobody_waited_for_is_no_running_run(tmp_path: Path) -> None:
+    """A zombie answers to its number and is dead all the same."""
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    run = new_run_id(tmp_path, "train")
+    writer = RunWriter(tmp_path / run, RunInfo(id=run, pid=child.pid))
+    writer.close()
+    alive = Run(writer.path).info.status
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # dead, and not yet collected
+    dead = Run(writer.path).info.status
+    child.wait()
+
+    assert alive is RunStatus.RUNNING
+    assert dead is RunStatus.KILLED

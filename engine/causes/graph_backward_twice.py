@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from aitia.engine.case import Case
-from aitia.engine.causes.base import DECISIVE, MODERATE, Cause, Weight, supports
-from aitia.engine.causes.crash import failure_place, same_failure
+from aitia.engine.causes.base import Cause, Weight
+from aitia.engine.causes.crash import same_failure, struck
 
 _PATTERNS = ("backward through the graph a second time",)
 """Wording of torch's own errors."""
@@ -20,25 +20,7 @@ def weigh(case: Case) -> Iterator[Weight]:
     failure = case.run.info.failure
     if failure is None or not same_failure(failure, _PATTERNS, ("RuntimeError",)):
         return
-    inside = f" in {failure.module} ({failure.module_class})" if failure.module else ""
-    yield supports(
-        DECISIVE,
-        f"the run ended in {failure.type}{inside}, {failure.phase or 'outside the step'}: a tensor carries the graph of an earlier step",
-        tool="error_diagnoser",
-        subject=failure.module,
-        step=case.n_steps + 1,
-        where=failure_place(failure),
-        phase=failure.phase,
-        type=failure.type,
-    )
-    if failure.module and failure.inputs:
-        shapes = ", ".join(f"{k} {v}" for k, v in failure.parameters.items()) or "no parameters"
-        yield supports(
-            MODERATE,
-            f"{failure.module} received {', '.join(failure.inputs)} and holds {shapes}",
-            tool="error_diagnoser",
-            subject=failure.module,
-        )
+    yield from struck(case, failure, "a tensor carries the graph of an earlier step")
 
 
 CAUSE = Cause(

@@ -39,7 +39,7 @@ def answer(
 
         diagnosis = consult(run, diagnosis, make_lm(model, api_base), words, deep).diagnosis
         if require_llm and diagnosis.mode == "rules_fallback":
-            raise LanguageModelError(diagnosis.summary.rpartition("(Answer of the rules: ")[2].rstrip(")"))
+            raise LanguageModelError("; ".join(diagnosis.notes[-1:] + diagnosis.notes[:2]))
     return again(run, with_fixes(run, diagnosis))
 
 

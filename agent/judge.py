@@ -11,6 +11,7 @@ from aitia.agent.errors import LanguageModelError
 from aitia.agent.grounding import violations
 from aitia.agent.lm import TOTAL_SECONDS, first_line, patient, quiet_dspy, within
 from aitia.agent.program import DIAGNOSE, Verdict, adapter
+from aitia.agent.redact import redact
 from aitia.engine.records import CausalHypothesis, Diagnosis, Evidence
 from aitia.engine.store.reader import Run
 
@@ -26,6 +27,10 @@ MAX_WANTED = 4
 """Measurements a model may ask for in all."""
 MAX_MOVE = 0.05
 """How far the model's order moves a calibrated confidence: less than the gap between neighbouring bins of it."""
+NOT_USED = "the language model's answer was not used"
+MAX_NOTES = 12
+NOTE_CHARACTERS = 300
+"""A note quotes the model, which may have written anything at any length."""
 NOTHING_TO_WEIGH = "there is nothing to weigh, so the model was not asked"
 FLOOR = 0.3
 """A cause that the engine gives less than this is not lifted by a model's opinion."""
@@ -58,7 +63,7 @@ def consult(run: Run, diagnosis: Diagnosis, lm: dspy.LM, words: str | None = Non
     Raises `LanguageModelError` for a model that refuses (key, credit, name); everything else ends in `rules_fallback`.
     """
     if not diagnosis.hypotheses and not (words and diagnosis.evidence):
-        return Consultation(diagnosis, [NOTHING_TO_WEIGH])
+        return Consultation(diagnosis.model_copy(update={"notes": (NOTHING_TO_WEIGH,)}), [NOTHING_TO_WEIGH])
     dspy = quiet_dspy()
     started = time.monotonic()
     state = Consultation(diagnosis)
@@ -66,18 +71,17 @@ def consult(run: Run, diagnosis: Diagnosis, lm: dspy.LM, words: str | None = Non
         talk = _Talk(run, lm, words, deep, state, started + TOTAL_SECONDS)
         within(TOTAL_SECONDS, talk.run)
     except (dspy.LMError, dspy.AdapterParseError, TimeoutError) as error:
-        state = replace(
-            state, diagnosis=diagnosis, notes=[*state.notes, f"{type(error).__name__}: {first_line(error)}"]
-        )
-        state.diagnosis = fallback(diagnosis, lm.model, state.notes[-1])
+        notes = [*state.notes, f"{NOT_USED}: {type(error).__name__}: {first_line(error)}"]
+        state = replace(state, diagnosis=fallback(diagnosis, lm.model), notes=notes)
+    state.notes = [_short(note) for note in dict.fromkeys(state.notes)][:MAX_NOTES]
+    state.diagnosis = state.diagnosis.model_copy(update={"notes": tuple(state.notes)})
     state.seconds = round(time.monotonic() - started, 2)
     return state
 
 
-def fallback(diagnosis: Diagnosis, model: str, reason: str) -> Diagnosis:
+def fallback(diagnosis: Diagnosis, model: str) -> Diagnosis:
     """The rules' answer, labelled as what it is."""
-    summary = f"{diagnosis.summary} (Answer of the rules: {model} was asked, but its answer was not used: {reason})"
-    return diagnosis.model_copy(update={"mode": "rules_fallback", "model": model, "summary": summary})
+    return diagnosis.model_copy(update={"mode": "rules_fallback", "model": model})
 
 
 @dataclass
@@ -113,7 +117,8 @@ class _Talk:
                     break
         state.tokens = sum(int(u.get("total_tokens") or 0) for u in usage.get_total_tokens().values())
         if checked.problems and not checked.verdicts and base.hypotheses:
-            state.diagnosis = fallback(base, self.lm.model, "; ".join(checked.problems[:3]))
+            state.notes.append(f"{NOT_USED}: it failed the checks twice")
+            state.diagnosis = fallback(base, self.lm.model)
         else:
             state.diagnosis = merge(base, checked.verdicts, checked.reply, tuple(evidence), self.lm.model)
 
@@ -194,6 +199,11 @@ def _take(run: Run, wanted: list[str], offered: dict[str, str], state: Consultat
         known = {e.id for e in found}
         found += [e for e in result.evidence if e.id not in known]
     return found
+
+
+def _short(note: str) -> str:
+    text = redact(" ".join(note.split()))
+    return text if len(text) <= NOTE_CHARACTERS else text[: NOTE_CHARACTERS - 1] + "…"
 
 
 __all__ = ["Consultation", "LanguageModelError", "check", "consult", "fallback", "merge"]

@@ -59,7 +59,7 @@ class ModelDebuggingAgent:
             lm = make_lm(self.config.model, self.config.api_base)
             done = consult(run, diagnosis, lm, words, deep=self.config.level == "comprehensive")
             if self.config.require_llm and done.diagnosis.mode == "rules_fallback":
-                raise LanguageModelError(f"the language model gave no usable answer: {'; '.join(done.notes[:3])}")
+                raise LanguageModelError(f"the language model gave no usable answer: {'; '.join(done.notes[-1:] + done.notes[:2])}")
             diagnosis, notes, calls, tokens = done.diagnosis, tuple(done.notes), done.calls, done.tokens
         diagnosis = again(run, with_fixes(run, diagnosis))
         issues = (*_issues(diagnosis), *_alerts(run, self.config.alert_thresholds))

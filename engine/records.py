@@ -289,6 +289,8 @@ class Diagnosis(Record):
     hypotheses: Annotated[tuple[CausalHypothesis, ...], Field(max_length=MAX_HYPOTHESES)] = ()
     evidence: tuple[Evidence, ...] = ()
     next_measurements: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What was refused of a language model's answer, and why; why a model that was named was not asked."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True, ser_json_inf_nan="null"

@@ -58,13 +58,15 @@ def tell(screen: Console, run: Run, diagnosis: Diagnosis, *, fix: bool = True) -
             screen.print(Padding(Text("· " + clean(each)), (0, 0, 0, 2)))
     screen.print()
     screen.print(Text(f"answered by {_who(diagnosis)}", "dim"))
+    for note in diagnosis.notes:
+        screen.print(Padding(Text("· " + clean(note, 300), "dim"), (0, 0, 0, 2)))
 
 
 def _who(diagnosis: Diagnosis) -> str:
     if diagnosis.mode == "llm":
         return clean(diagnosis.model or "a language model")
     if diagnosis.mode == "rules_fallback":
-        return "rules, after the language model's answer failed the checks"
+        return f"rules; {clean(diagnosis.model or 'the language model')} was asked, but its answer was not used"
     return "rules, no language model"
 
 

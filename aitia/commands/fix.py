@@ -46,7 +46,7 @@ def fix(
     with working(f"reading {opened.id}"):
         diagnosis = answer(opened, model=model, api_base=api_base)
     with working("writing and testing the repair"):
-        incident = close(opened, diagnosis, root, apply=apply)
+        incident = close(opened, diagnosis, root, apply=apply, model=model, api_base=api_base)
     if as_json:
         say_json({"run": opened.id, "verdict": diagnosis.verdict, **incident.model_dump(mode="json")})
         return

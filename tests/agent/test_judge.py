@@ -88,7 +88,9 @@ def test_twice_all_made_up_falls_back_to_the_rules(run: Run, diagnosis: Diagnosi
 
     assert (found.mode, found.model) == ("rules_fallback", "openai/test-model")
     assert found.hypotheses == diagnosis.hypotheses
-    assert "H1 cites E9, which no tool measured" in found.summary
+    assert found.summary == diagnosis.summary
+    assert "refused: H1 cites E9, which no tool measured" in found.notes
+    assert found.notes[-1] == "the language model's answer was not used: it failed the checks twice"
 
 
 @pytest.mark.parametrize(
@@ -118,7 +120,8 @@ def test_a_model_that_fails_is_no_error(
     assert done.diagnosis.mode == "rules_fallback"
     assert done.diagnosis.hypotheses == diagnosis.hypotheses
     assert route.call_count == calls
-    assert "was not used" in done.diagnosis.summary
+    assert done.diagnosis.summary == diagnosis.summary
+    assert done.diagnosis.notes[-1].startswith("the language model's answer was not used: ")
 
 
 @pytest.mark.parametrize(
@@ -195,7 +198,8 @@ def test_where_nothing_is_accused_nothing_is_asked(run: Run, diagnosis: Diagnosi
     quiet = consult(run, healthy, scripted())
     asked = consult(run, healthy, scripted(reply), words="how large are my steps?")
 
-    assert (quiet.diagnosis, quiet.calls) == (healthy, 0)
+    expected = healthy.model_copy(update={"notes": ("there is nothing to weigh, so the model was not asked",)})
+    assert (quiet.diagnosis, quiet.calls) == (expected, 0)
     assert asked.diagnosis.summary == "Nothing is wrong. It is 12 % per step [E3]."
     assert asked.diagnosis.verdict == "healthy"
 

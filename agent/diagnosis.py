@@ -34,12 +34,12 @@ def answer(
         raise LanguageModelError("--require-llm needs a model: add --model provider/name.")
     diagnosis = by_rules(run, words)
     if model is not None:
-        from aitia.agent.judge import consult
+        from aitia.agent.judge import complaint, consult
         from aitia.agent.lm import make_lm
 
         diagnosis = consult(run, diagnosis, make_lm(model, api_base), words, deep).diagnosis
         if require_llm and diagnosis.mode == "rules_fallback":
-            raise LanguageModelError("; ".join(diagnosis.notes[-1:] + diagnosis.notes[:2]))
+            raise LanguageModelError(complaint(diagnosis))
     return again(run, with_fixes(run, diagnosis))
 
 

@@ -84,6 +84,12 @@ def fallback(diagnosis: Diagnosis, model: str) -> Diagnosis:
     return diagnosis.model_copy(update={"mode": "rules_fallback", "model": model})
 
 
+def complaint(diagnosis: Diagnosis) -> str:
+    """Why a required model's answer could not be used: what ended the talk, then the first refusals."""
+    *refused, last = diagnosis.notes or (NOT_USED,)
+    return "; ".join([last, *refused[:2]])
+
+
 @dataclass
 class _Talk:
     """One conversation: ask, measure what is wanted, check, ask again with what is wrong."""
@@ -206,4 +212,4 @@ def _short(note: str) -> str:
     return text if len(text) <= NOTE_CHARACTERS else text[: NOTE_CHARACTERS - 1] + "…"
 
 
-__all__ = ["Consultation", "LanguageModelError", "check", "consult", "fallback", "merge"]
+__all__ = ["Consultation", "LanguageModelError", "check", "complaint", "consult", "fallback", "merge"]

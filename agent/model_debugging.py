@@ -53,13 +53,13 @@ class ModelDebuggingAgent:
         notes: tuple[str, ...] = ()
         calls = tokens = 0
         if self.config.model is not None:
-            from aitia.agent.judge import consult
+            from aitia.agent.judge import complaint, consult
             from aitia.agent.lm import make_lm
 
             lm = make_lm(self.config.model, self.config.api_base)
             done = consult(run, diagnosis, lm, words, deep=self.config.level == "comprehensive")
             if self.config.require_llm and done.diagnosis.mode == "rules_fallback":
-                raise LanguageModelError(f"the language model gave no usable answer: {'; '.join(done.notes[-1:] + done.notes[:2])}")
+                raise LanguageModelError(complaint(done.diagnosis))
             diagnosis, notes, calls, tokens = done.diagnosis, tuple(done.notes), done.calls, done.tokens
         diagnosis = again(run, with_fixes(run, diagnosis))
         issues = (*_issues(diagnosis), *_alerts(run, self.config.alert_thresholds))

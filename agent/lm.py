@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import threading
@@ -110,7 +111,7 @@ def quiet_dspy() -> Any:
     return dspy
 
 
-def patient(call: Callable[[], T], deadline: float, sleep: Callable[[float], None] = time.sleep) -> T:
+def patient(call: Callable[[], T], deadline: float = math.inf, sleep: Callable[[float], None] = time.sleep) -> T:
     """Make a call, again after errors that may pass; refusals are raised as `LanguageModelError`."""
     dspy = quiet_dspy()
     for attempt in range(RETRIES + 1):

@@ -7,8 +7,10 @@ and the checks that failed.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import random
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 from aitia.agent import prompt
 from aitia.agent.errors import ConfigurationError
 from aitia.agent.judge import check
-from aitia.agent.lm import quiet_dspy
-from aitia.agent.program import DIAGNOSE, Program, adapter
+from aitia.agent.lm import MAX_TOKENS, first_line, patient, quiet_dspy
+from aitia.agent.program import DIAGNOSE, Program, Verdict, adapter
 from aitia.engine.records import Diagnosis, Record
 from aitia.engine.store.reader import Run
 
@@ -29,8 +31,10 @@ TOP, RANK, GROUNDED = 0.5, 0.2, 0.3
 """Weights of the score: naming the cause first counts most, and an ungrounded answer is worth little."""
 FEWEST = 6
 """Cases; with fewer there is nothing to hold back."""
-TOKENS_PER_CALL = prompt.BUDGET_TOKENS
-"""For the estimate: a prompt is at most that long."""
+CALLS_PER_REFLECTION = 3
+"""The optimizer tries a prompt on a handful of cases before it reflects; a handful is at least three."""
+PROMPTS_PER_REFLECTION = 3
+"""Cases that are shown to the reflecting model at a time, each as long as a prompt."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +52,22 @@ class Estimate(Record):
     """What an optimization will cost at most."""
 
     calls: int
+    """Of the model the prompt is for."""
     reflections: int
-    tokens: int
+    """Calls of the model that writes prompts."""
+    input_tokens: int
+    output_tokens: int
+
+    def cost(self, per_million_in: float, per_million_out: float) -> float:
+        """In the currency of the prices per million tokens."""
+        return (self.input_tokens * per_million_in + self.output_tokens * per_million_out) / 1e6
 
 
 class Report(Record):
     """What an optimization did."""
 
+    rules: float
+    """Mean score of the rules alone on held-back cases: what a model has to beat to be worth asking."""
     before: float
     """Mean score on held-back cases with the prompt as it was."""
     after: float
@@ -64,11 +77,15 @@ class Report(Record):
     instructions: str
 
 
-def estimate(cases: Sequence[LabelledCase], budget: int) -> Estimate:
-    """The most calls and tokens that `optimize` will use."""
-    held = len(split(cases)[2])
-    calls = budget + 2 * held
-    return Estimate(calls=calls, reflections=budget // 3, tokens=calls * TOKENS_PER_CALL)
+def estimate(cases: Sequence[LabelledCase], budget: int, program: Program = DIAGNOSE) -> Estimate:
+    """The most calls and tokens that `optimize` will use; prompts are measured on the cases."""
+    calls, reflections = budget + 2 * len(split(cases)[2]), budget // CALLS_PER_REFLECTION
+    sizes = [sum(len(str(m["content"])) for m in program.messages(None, _asked(case))) for case in cases]
+    tokens = sum(sizes) // len(sizes) // prompt.CHARACTERS_PER_TOKEN
+    return Estimate(
+        calls=calls, reflections=reflections, output_tokens=(calls + reflections) * MAX_TOKENS,
+        input_tokens=tokens * (calls + PROMPTS_PER_REFLECTION * reflections),
+    )  # fmt: skip
 
 
 def split(cases: Sequence[LabelledCase]) -> tuple[list[LabelledCase], list[LabelledCase], list[LabelledCase]]:
@@ -94,19 +111,23 @@ def optimize(
 ) -> Report:
     """Search better instructions with at most `budget` answers of the model; write them to `out` if they are better.
 
-    Raises `ConfigurationError` for too few cases and for a prompt file that drifted from the fields.
+    Raises `ConfigurationError` for too few cases and for a prompt file that drifted from the fields, and
+    `LanguageModelError` for a model that refuses.
     """
     dspy = quiet_dspy()
     train, validation, held = split(cases)
     state = random.getstate()
-    with dspy.context(lm=lm, adapter=adapter(), disable_history=True):
-        judge = _judge(program, lm.model)
-        before = _mean(judge, held)
-        tuned = dspy.GEPA(
-            metric=_metric, max_metric_calls=budget, reflection_lm=reflection, num_threads=1, seed=seed
-        ).compile(judge, trainset=_examples(train), valset=_examples(validation))
-        after = _mean(tuned, held)
-    random.setstate(state)
+    try:
+        # The optimizer talks to standard output, where the caller's answer belongs.
+        with dspy.context(lm=lm, adapter=adapter(), disable_history=True), contextlib.redirect_stdout(sys.stderr):
+            judge = _judge(program, lm.model)
+            before = _mean(judge, held)
+            tuned = dspy.GEPA(
+                metric=_metric, max_metric_calls=budget, reflection_lm=reflection, num_threads=1, seed=seed
+            ).compile(judge, trainset=_examples(train), valset=_examples(validation))
+            after = _mean(tuned, held)
+    finally:
+        random.setstate(state)
     instructions: str = tuned.predict.signature.instructions
     written = None
     if after > before:
@@ -115,28 +136,54 @@ def optimize(
             "seed": seed, "budget": budget, "heldout": {"before": before, "after": after, "n": len(held)},
             "cases": hashlib.sha256("\n".join(sorted(c.name for c in cases)).encode()).hexdigest()[:16],
         }  # fmt: skip
-        program.save(out, instructions, [], provenance)
+        try:
+            program.save(out, instructions, [], provenance)
+        except OSError as error:
+            raise ConfigurationError(f"{out} cannot be written ({error.strerror}); name another with --out.") from None
         written = out
-    return Report(before=before, after=after, n_held_back=len(held), written=written, instructions=instructions)
+    return Report(
+        rules=rules_score(held), before=before, after=after, n_held_back=len(held), written=written,
+        instructions=instructions,
+    )  # fmt: skip
 
 
-def score(case: LabelledCase, verdicts: list[Any], reply: str | None) -> tuple[float, str]:
+def rules_score(cases: Sequence[LabelledCase]) -> float:
+    """Mean score of the rules' own order; their words are measured, so they count as grounded."""
+    total = 0.0
+    for case in cases:
+        accused = case.diagnosis.hypotheses if case.diagnosis.verdict == "faulty" else ()
+        total += _placed(case, [h.cause for h in accused]) + GROUNDED
+    return round(total / max(1, len(cases)), 4)
+
+
+def score(case: LabelledCase, verdicts: list[Verdict], reply: str | None) -> tuple[float, str]:
     """The score of an answer from 0 to 1, and in words what was wrong with it."""
-    checked = check(verdicts, reply, case.diagnosis, list(case.diagnosis.evidence), "")
+    checked = check(verdicts, reply, case.diagnosis, list(case.diagnosis.evidence), _asked(case)["training_script"])
     causes = {h.id: h.cause for h in case.diagnosis.hypotheses}
     order = [causes.get(v.hypothesis_id, "") for v in verdicts]
-    if case.right:
-        place = next((i for i, cause in enumerate(order) if cause in case.right), None)
-        points = TOP * (place == 0) + RANK * (0.0 if place is None else 1.0 / (place + 1))
-        truth = f"the true cause is {' or '.join(sorted(case.right))}"
-    else:
-        points, truth = (TOP + RANK) * (not order), "the run is healthy, so the list of verdicts should be empty"
-    points += GROUNDED * (not checked.problems)
+    points = _placed(case, order) + GROUNDED * (not checked.problems)
     words = [f"failed check: {p}" for p in checked.problems]
-    if points < 1.0 - 1e-9 and (not order or order[0] not in case.right):
+    if _placed(case, order) < TOP + RANK - 1e-9:
+        truth = f"the true cause is {' or '.join(sorted(case.right))}"
+        if not case.right:
+            truth = "the run is healthy, so the list of verdicts should be empty"
         facts = "; ".join(f"[{e.id}] {e.statement}" for e in case.diagnosis.evidence)
         words.insert(0, f"{truth}; you put {order[0] if order else 'nothing'} first. Evidence: {facts}")
     return points, " ".join(words) or "Right and grounded."
+
+
+def _placed(case: LabelledCase, order: list[str]) -> float:
+    """What the order of causes is worth."""
+    if not case.right:
+        return (TOP + RANK) * (not order)
+    place = next((i for i, cause in enumerate(order) if cause in case.right), None)
+    return TOP * (place == 0) + RANK * (0.0 if place is None else 1.0 / (place + 1))
+
+
+def _asked(case: LabelledCase) -> dict[str, Any]:
+    """The inputs of the first question about a case."""
+    shown = prompt.inputs(case.run, case.diagnosis, case.diagnosis.evidence, None)
+    return {**shown, "problems_with_last_answer": list[str]()}
 
 
 def _judge(program: Program, model: str) -> Any:
@@ -150,8 +197,7 @@ def _judge(program: Program, model: str) -> Any:
             self.predict = program.predictor(model)
 
         def forward(self, case: LabelledCase) -> Any:
-            shown = prompt.inputs(case.run, case.diagnosis, case.diagnosis.evidence, None)
-            return self.predict(**shown, problems_with_last_answer=[])
+            return patient(lambda: self.predict(**_asked(case)))
 
     return Judge()
 
@@ -167,12 +213,16 @@ def _metric(gold: Any, pred: Any, trace: Any = None, pred_name: Any = None, pred
 
 
 def _mean(judge: Any, cases: list[LabelledCase]) -> float:
+    """Mean score; an answer that cannot be read is worth nothing, but a model that never answers is an error."""
     dspy = quiet_dspy()
-    total = 0.0
+    total, failures = 0.0, list[str]()
     for case in cases:
         try:
             answer = judge(case=case)
-        except (dspy.LMError, dspy.AdapterParseError):
-            continue  # an answer that cannot be read is worth nothing
+        except (dspy.LMError, dspy.AdapterParseError) as error:
+            failures.append(first_line(error))
+            if len(failures) == len(cases) and isinstance(error, dspy.LMError):
+                raise ConfigurationError(f"the model answered none of {len(cases)} cases: {failures[-1]}") from None
+            continue
         total += score(case, list(answer.verdicts or []), answer.reply)[0]
     return round(total / max(1, len(cases)), 4)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 FORMAT: Final = 1
 PROMPTS = Path(__file__).resolve().parents[1] / "prompts"
+OWN_PROMPTS = "AITIA_PROMPTS"
+"""Variable that names a folder of the user's own prompt files; they come before those of the package."""
+DATE = re.compile(r"-(?:\d{8}|\d{4}-\d{2}-\d{2})$")
 
 Fields = Mapping[str, tuple[Any, str]]
 """Name → type and description."""
@@ -45,10 +49,18 @@ class Program:
 
     def file(self, model: str | None = None) -> Path:
         """The prompt file for a model's family (`qwen3.json` for `ollama/qwen3:8b`), else the default."""
-        folder = self.folder / self.name
-        name = re.sub(r"[^a-z0-9.]+", "-", (model or "").rpartition("/")[2].lower())
-        families = sorted((p for p in folder.glob("*.json") if p.stem != "default"), key=lambda p: -len(p.stem))
-        return next((p for p in families if name.startswith(p.stem)), folder / "default.json")
+        name = _plain(model or "")
+        for folder in self.folders():
+            families = sorted((p for p in folder.glob("*.json") if p.stem != "default"), key=lambda p: -len(p.stem))
+            found = next((p for p in families if name.startswith(p.stem)), folder / "default.json")
+            if found.is_file():
+                return found
+        return self.folder / self.name / "default.json"
+
+    def folders(self) -> list[Path]:
+        """Where prompt files are looked for: the user's own folder first."""
+        own = os.environ.get(OWN_PROMPTS)
+        return [Path(root) / self.name for root in ([own] if own else []) + [str(self.folder)]]
 
     def load(self, path: Path) -> dict[str, Any]:
         """A prompt file, checked against the fields. Raises `ConfigurationError` when they drifted."""
@@ -63,7 +75,7 @@ class Program:
         if data.get("fingerprint") != self.fingerprint():
             raise ConfigurationError(
                 f"prompt file {path.name} was made for other fields (fingerprint {data.get('fingerprint')}, "
-                f"now {self.fingerprint()}). Compile it again with `aitia optimize`, or delete it."
+                f"now {self.fingerprint()}). Delete it, and compile it again with `aitia optimize`."
             )
         return data
 
@@ -99,6 +111,15 @@ class Program:
         predict = self.predictor(model)
         formatted: list[dict[str, Any]] = adapter().format(predict.signature, predict.demos, inputs)
         return formatted
+
+
+def family(model: str) -> str:
+    """The name of a model's prompt file: without provider, size after a colon, and date."""
+    return DATE.sub("", _plain(model.partition(":")[0])) or "default"
+
+
+def _plain(model: str) -> str:
+    return re.sub(r"[^a-z0-9.]+", "-", model.rpartition("/")[2].lower()).strip("-")
 
 
 def _bare(schema: Any) -> Any:

@@ -15,6 +15,7 @@ from aitia.commands import (
     evaluate,
     fix,
     journal,
+    optimize,
     record,
     runs,
     serve,
@@ -61,6 +62,7 @@ app.command("journal")(journal.journal)
 app.command("mcp")(serve.mcp)
 app.command("serve")(serve.serve)
 app.command("eval")(evaluate.evaluate)
+app.command("optimize")(optimize.optimize)
 app.command("doctor")(doctor.doctor)
 
 

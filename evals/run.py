@@ -60,27 +60,14 @@ def evaluate(
     With `latency` every right answer is asked for again over cut-off recordings, to find out how soon it was right.
     With `fix` the repair of every faulty program and every look-alike is written, proved, and tried with unseen seeds.
     """
-    programs = [load(name, split) for name in names] or [p for p in load_all(split) if _admitted(p)]
+    programs = [load(name, split) for name in names] or [p for p in load_all(split) if admitted(p)]
     plan = [(p, v, s, job_for(p, v, s, CACHE)) for p in programs for v in variants(p) for s in range(seeds)]
 
     def say(text: str) -> None:
         if not quiet:
             print(text, file=sys.stderr, flush=True)
 
-    done: dict[str, Recording] = {}
-    missing: list[Job] = []
-    for *_, job in plan:
-        recording = kept(job, stale_ok=stale_ok)
-        if recording is None:
-            missing.append(job)
-        else:
-            done[job.folder] = recording
-    say(f"{len(plan)} recordings: {len(done)} kept, {len(missing)} to make")
-    for number, recording in enumerate(_record(missing, jobs, executor), start=1):
-        done[str(recording.folder)] = recording
-        place = recording.folder.relative_to(CACHE)
-        say(f"[{number}/{len(missing)}] {place}: exit {recording.code}, {recording.seconds:.1f} s")
-
+    done = recorded([job for *_, job in plan], say, jobs=jobs, executor=executor, stale_ok=stale_ok)
     others = _ask_peers([(p, done[job.folder]) for p, _, _, job in plan], peers, say) if peers else {}
     cases, notes = [], []
     for program, variant, seed, job in plan:
@@ -113,6 +100,31 @@ def evaluate(
     (folder / "misses.txt").write_text(report.misses, encoding="utf-8")
     say(f"written: {folder / 'report.md'}, report.json, misses.txt")
     return report
+
+
+def recorded(
+    wanted: Sequence[Job],
+    say: Callable[[str], None],
+    *,
+    jobs: int = 1,
+    executor: Executor | None = None,
+    stale_ok: bool = False,
+) -> dict[str, Recording]:
+    """Folder → recording of every job: those that were kept, and those that are made now."""
+    done: dict[str, Recording] = {}
+    missing: list[Job] = []
+    for job in wanted:
+        recording = kept(job, stale_ok=stale_ok)
+        if recording is None:
+            missing.append(job)
+        else:
+            done[job.folder] = recording
+    say(f"{len(wanted)} recordings: {len(done)} kept, {len(missing)} to make")
+    for number, recording in enumerate(_record(missing, jobs, executor), start=1):
+        done[str(recording.folder)] = recording
+        place = recording.folder.relative_to(CACHE)
+        say(f"[{number}/{len(missing)}] {place}: exit {recording.code}, {recording.seconds:.1f} s")
+    return done
 
 
 def _ask_peers(
@@ -148,7 +160,7 @@ def _repairs(programs: list[tuple[Program, str, Recording]], say: Callable[[str]
     return summary(found)
 
 
-def _admitted(program: Program) -> bool:
+def admitted(program: Program) -> bool:
     """Whether the kill test let the program in as it is now: an untested one would be no evidence."""
     book = PROGRAMS / program.split / "kill.json"
     entries = json.loads(book.read_text("utf-8")) if book.is_file() else {}

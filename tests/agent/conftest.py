@@ -14,6 +14,7 @@ from runs import write_run
 from talk import EVIDENCE, HYPOTHESES
 
 from aitia.agent import lm as factory
+from aitia.agent.optimize import LabelledCase
 from aitia.engine.records import Diagnosis
 from aitia.engine.store.reader import Run
 
@@ -31,6 +32,14 @@ def diagnosis(run: Run) -> Diagnosis:
         run=run.id, verdict="faulty", summary="Gradients add up.", onset_step=2, hypotheses=HYPOTHESES,
         evidence=EVIDENCE,
     )  # fmt: skip
+
+
+@pytest.fixture
+def cases(run: Run, diagnosis: Diagnosis) -> list[LabelledCase]:
+    """Nine cases whose truth is the second hypothesis, three healthy ones."""
+    quiet = diagnosis.model_copy(update={"hypotheses": (), "verdict": "healthy", "evidence": EVIDENCE})
+    faulty = [LabelledCase(f"f{n}", run, diagnosis, frozenset({HYPOTHESES[1].cause})) for n in range(9)]
+    return [*faulty, *(LabelledCase(f"h{n}", run, quiet, frozenset()) for n in range(3))]
 
 
 @pytest.fixture

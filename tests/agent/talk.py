@@ -42,6 +42,17 @@ def altered(place: int = 0, **changes: Any) -> dict[str, Any]:
     return answer
 
 
+TRICK = "Put H2 first."
+"""What the stand-in model needs to be told to be right about the cases to optimize on."""
+
+
+def stand_in(request: list[list[str]]) -> str:
+    """A model that is right once it is told how."""
+    verdicts = GOOD["verdicts"] if "H1" in request[-1][1].partition("training_script")[0] else []
+    ordered = verdicts[::-1] if TRICK in request[0][1] else verdicts
+    return json.dumps({**GOOD, "verdicts": ordered})
+
+
 def sent(route: respx.Route, call: int) -> str:
     """The text of the user's message in one request."""
     messages = json.loads(route.calls[call].request.content)["messages"]

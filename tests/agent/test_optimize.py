@@ -8,33 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from talk import EVIDENCE, GOOD, HYPOTHESES
+from talk import GOOD, TRICK, stand_in
 
 from aitia.agent.errors import ConfigurationError
 from aitia.agent.optimize import LabelledCase, estimate, optimize, score, split
-from aitia.agent.program import DIAGNOSE, Program, Verdict
+from aitia.agent.program import DIAGNOSE, Program, Verdict, family
+from aitia.agent.prompt import BUDGET_TOKENS
 from aitia.agent.replay_lm import FunctionEngine, with_engine
-from aitia.engine.records import Diagnosis
-from aitia.engine.store.reader import Run
 
 pytest.importorskip("dspy")
-TRICK = "Put H2 first."
-"""What the stand-in model needs to be told to be right."""
-
-
-@pytest.fixture
-def cases(run: Run, diagnosis: Diagnosis) -> list[LabelledCase]:
-    """Nine cases whose truth is the second hypothesis, three healthy ones."""
-    quiet = diagnosis.model_copy(update={"hypotheses": (), "verdict": "healthy", "evidence": EVIDENCE})
-    faulty = [LabelledCase(f"f{n}", run, diagnosis, frozenset({HYPOTHESES[1].cause})) for n in range(9)]
-    return [*faulty, *(LabelledCase(f"h{n}", run, quiet, frozenset()) for n in range(3))]
-
-
-def stand_in(request: list[list[str]]) -> str:
-    """A model that is right once it is told how."""
-    verdicts = GOOD["verdicts"] if "H1" in request[-1][1].partition("training_script")[0] else []
-    ordered = verdicts[::-1] if TRICK in request[0][1] else verdicts
-    return json.dumps({**GOOD, "verdicts": ordered})
 
 
 def program_in(folder: Path) -> Program:
@@ -59,6 +41,7 @@ def test_a_bad_prompt_is_improved_on_held_back_cases(
     assert (report.written, report.instructions) == (out, TRICK)
     data = program.load(out)
     assert data["instructions"] == [TRICK]
+    assert report.rules == pytest.approx(0.55)  # the rules put H1 first: rank 2 of three faulty cases, one healthy
     assert data["provenance"]["heldout"] == {"before": report.before, "after": report.after, "n": 4}
 
 
@@ -107,6 +90,30 @@ def test_the_split_is_stable_and_the_cost_is_known_before(cases: list[LabelledCa
     assert [len(p) for p in (train, validation, held)] == [4, 4, 4]
     assert all(any(not c.right for c in part) for part in (train, validation, held))
     assert [c.name for c in split(cases[::-1])[0]] == [c.name for c in train]
-    assert estimate(cases, 30).calls == 38
+    cost = estimate(cases, 30)
+    assert (cost.calls, cost.reflections, cost.output_tokens) == (38, 10, 48 * 2000)
+    assert 38 * 500 < cost.input_tokens < 68 * BUDGET_TOKENS
+    assert cost.cost(1.0, 2.0) == pytest.approx((cost.input_tokens + 2 * cost.output_tokens) / 1e6)
     with pytest.raises(ConfigurationError, match="too few"):
         split(cases[:3])
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("ollama/qwen3:8b", "qwen3"),
+        ("openai/gpt-4.1-mini-2025-04-14", "gpt-4.1-mini"),
+        ("anthropic/claude-sonnet-4-5-20250929", "claude-sonnet-4-5"),
+        ("vllm/Qwen/Qwen3-8B", "qwen3-8b"),
+    ],
+)
+def test_a_compiled_prompt_is_found_again_by_its_family(
+    model: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is named for the family, stands in the user's own folder, and is used before the package's."""
+    monkeypatch.setenv("AITIA_PROMPTS", str(tmp_path))
+    DIAGNOSE.save(DIAGNOSE.folders()[0] / f"{family(model)}.json", "Weigh.", [], {})
+
+    assert family(model) == name
+    assert DIAGNOSE.file(model) == tmp_path / "diagnose" / f"{name}.json"
+    assert DIAGNOSE.file("openai/another").parent == DIAGNOSE.folder / "diagnose"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from aitia.evals import run as runner
+from aitia.evals.labelled import labelled
 from aitia.evals.report import OURS
 
 PROGRAM = "digits_store_stream"
@@ -31,3 +32,10 @@ def test_a_program_is_recorded_asked_scored_and_not_recorded_again(
     assert all(c["error"] is None for c in written["cases"])
     assert set(first.data["answerers"]) > {OURS}
     assert first.data["cases"] == second.data["cases"]
+
+    cases = {c.name: c for c in labelled([PROGRAM])}
+    assert "2 kept, 0 to make" in capsys.readouterr().err
+    assert f"{PROGRAM}/faulty" in cases, "the true cause is among the hypotheses, so a model can be asked about it"
+    for name, case in cases.items():
+        assert bool(case.right) == name.endswith("/faulty")
+        assert case.diagnosis.hypotheses

@@ -1,4 +1,4 @@
-"""Imports point down: face → agent → journal, tools → engine; only the command that runs evals knows evals."""
+"""Imports point down: face → agent → journal, tools → engine; only the commands that run evals know evals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "journal": {"journal", "engine"},
     "agent": {"agent", "journal", "tools", "prompts", "engine"},
 }
-FACE_EXCEPTIONS = {"aitia/commands/evaluate.py": {"evals"}}
+FACE_EXCEPTIONS = {"aitia/commands/evaluate.py": {"evals"}, "aitia/commands/optimize.py": {"evals"}}
 ROOMS = {*MAY_IMPORT, "evals"}
 HEAVY = {"torch", "dspy", "litellm", "sklearn"}
 MAY_IMPORT_TORCH = ("engine/capture/", "engine/replay/", "evals/", "aitia/demo/")

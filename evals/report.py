@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from aitia.evals.opinions import told
 from aitia.evals.score import (
     Case,
     calibration,
@@ -126,6 +127,7 @@ def _markdown(data: dict[str, Any]) -> str:
         wrong = "; ".join(f"{pair} ({n})" if n > 1 else pair for pair, n in family["wrong"].items()) or "none"
         parts.append(f"| {name} | {family['right']} | {family['n']} | {wrong} |")
     parts += _fix(data)
+    parts += told(data.get("model"))
     stable, over, time = data["stability"], data["overhead"], data["answer_seconds"]
     parts.append("\n## Cost and stability\n")
     if stable["share"] is not None:

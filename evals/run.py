@@ -29,6 +29,7 @@ from aitia.evals import kill
 from aitia.evals import peers as peers_room
 from aitia.evals.baselines import BASELINES
 from aitia.evals.latency import first_right
+from aitia.evals.opinions import Panel, announce
 from aitia.evals.recordings import Job, Recording, job_for, kept, preload, reasoning_digest, record
 from aitia.evals.report import OURS, Report, build
 from aitia.evals.score import Case, Reply, hit, reply_of
@@ -51,6 +52,8 @@ def evaluate(
     peers: Path | None = None,
     latency: bool = False,
     fix: bool = False,
+    model: str | None = None,
+    api_base: str | None = None,
 ) -> Report:
     """Record what is missing, ask about everything, write `report.md` and `report.json`, and return the report.
 
@@ -58,6 +61,7 @@ def evaluate(
     `stale_ok` accepts recordings that an older recorder or program made, to look at rules alone. `peers` is a folder of
     environments of other tools (`aitia.evals.peers`), which are then asked, too.
     With `latency` every right answer is asked for again over cut-off recordings, to find out how soon it was right.
+    With `model` a language model is asked about everything, too, and stands beside the rules.
     With `fix` the repair of every faulty program and every look-alike is written, proved, and tried with unseen seeds.
     """
     programs = [load(name, split) for name in names] or [p for p in load_all(split) if admitted(p)]
@@ -69,6 +73,9 @@ def evaluate(
 
     done = recorded([job for *_, job in plan], say, jobs=jobs, executor=executor, stale_ok=stale_ok)
     others = _ask_peers([(p, done[job.folder]) for p, _, _, job in plan], peers, say) if peers else {}
+    panel = Panel(model, api_base, f"{OURS} + {model}") if model else None
+    if panel:
+        announce(len(plan), say)
     cases, notes = [], []
     for program, variant, seed, job in plan:
         recording = done[job.folder]
@@ -80,6 +87,8 @@ def evaluate(
             continue
         case = ask(program, variant, seed, recording)
         case.replies.update(others.get(recording.folder, {}))
+        if panel:
+            case.replies[panel.label] = _opinion(panel, recording, case.replies[OURS])
         if latency and variant == "faulty":
             case = replace(case, latency=_latency(case, recording))
         cases.append(case)
@@ -90,6 +99,8 @@ def evaluate(
         "engine": reasoning_digest(),
         "notes": notes,
     } | {v: len({c.program for c in cases if c.variant == v}) for v in ("faulty", "healthy", "repaired")}
+    if panel:
+        meta["model"] = panel.summary(cases, OURS)
     if fix:
         meta["fix"] = _repairs([(p, v, done[job.folder]) for p, v, s, job in plan if s == 0 and v != "repaired"], say)
     report = build(cases, meta)
@@ -211,6 +222,12 @@ def _ours(run: Run, recording: Recording) -> tuple[Reply, float]:
     seconds = time.perf_counter() - started
     _remember(recording, "answer.json", {"seconds": seconds, "diagnosis": diagnosis.model_dump(mode="json")})
     return reply_of(diagnosis), seconds
+
+
+def _opinion(panel: Panel, recording: Recording, ours: Reply) -> Reply:
+    """What the model makes of the rules' answer; where they failed, there is nothing to weigh."""
+    known = _known(recording, "answer.json")
+    return panel.ask(recording, Diagnosis.model_validate(known["diagnosis"]), _key(recording)) if known else ours
 
 
 def _latency(case: Case, recording: Recording) -> int | None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from aitia.commands.options import AsJson
+from aitia.commands.options import ApiBase, AsJson, Model
 
 
 def evaluate(
@@ -25,6 +25,8 @@ def evaluate(
     ] = None,
     latency: Annotated[bool, typer.Option("--latency", help="Also measure how soon each answer is right.")] = False,
     fix: Annotated[bool, typer.Option("--fix", help="Also repair every program and try the repair.")] = False,
+    model: Model = None,
+    api_base: ApiBase = None,
     executor: Annotated[
         str | None,
         typer.Option(
@@ -48,7 +50,7 @@ def evaluate(
         try:
             report = measure(
                 names or [], split=split, jobs=jobs, seeds=seeds, out=out, quiet=as_json, peers=peers, latency=latency,
-                fix=fix, executor=pool,
+                fix=fix, executor=pool, model=model, api_base=api_base,
             )  # fmt: skip
         except ZooError as error:
             raise AitiaError(str(error)) from None

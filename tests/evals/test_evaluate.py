@@ -33,6 +33,16 @@ def test_a_program_is_recorded_asked_scored_and_not_recorded_again(
     assert set(first.data["answerers"]) > {OURS}
     assert first.data["cases"] == second.data["cases"]
 
+    verdict = {"hypothesis_id": "H1", "evidence_ids": ["E1"], "explanation": "That is what was measured [E1]."}
+    answer = json.dumps({"verdicts": [verdict], "reply": "See there [E1].", "measurements_wanted": []})
+    (tmp_path / "talk.jsonl").write_text((json.dumps({"response": answer}) + "\n") * 4, encoding="utf-8")
+    model = f"replay/{tmp_path / 'talk.jsonl'}"
+    third = runner.evaluate([PROGRAM], out=tmp_path / "out", model=model)
+    assert f"{OURS} + {model}" in third.data["answerers"]
+    assert third.data["model"]["asked"] >= third.data["model"]["used"] >= 1
+    assert "## With a language model" in third.markdown
+
+    capsys.readouterr()
     cases = {c.name: c for c in labelled([PROGRAM])}
     assert "2 kept, 0 to make" in capsys.readouterr().err
     assert f"{PROGRAM}/faulty" in cases, "the true cause is among the hypotheses, so a model can be asked about it"

@@ -54,9 +54,18 @@ for x, y in []:
 
 
 def write_run(
-    root: Path, story: Story = "healthy", *, name: str | None = None, steps: int = 60, lr: float = 0.1
+    root: Path,
+    story: Story = "healthy",
+    *,
+    name: str | None = None,
+    steps: int = 60,
+    lr: float = 0.1,
+    growth: tuple[float, float, float] = (1.0, 1.0, 1.0),
 ) -> Run:
-    """Write one synthetic run of a two-layer classifier that ends as `story` tells, and open it."""
+    """Write one synthetic run of a two-layer classifier that ends as `story` tells, and open it.
+
+    `growth` multiplies the spread of each layer's outputs.
+    """
     path = root / (name or f"20260101-000000-{story}")
     path.mkdir(parents=True)
     bad = HOSTILE if story == "hostile" else ("fc1", "act", "fc2", "")
@@ -68,7 +77,7 @@ def write_run(
     _subjects(writer, layers, story, lr)
     rng = np.random.default_rng(0)
     for step in range(1, steps + 1):
-        _step(writer, step, steps, story, lr, rng)
+        _step(writer, step, steps, story, lr, rng, growth)
     _ending(writer, story, steps, path)
     writer.close()
     return Run(path)
@@ -106,7 +115,15 @@ def _subjects(writer: RunWriter, layers: list[tuple[str, str, str]], story: Stor
     writer.source("train.py", SOURCE.encode())
 
 
-def _step(writer: RunWriter, step: int, steps: int, story: Story, lr: float, rng: np.random.Generator) -> None:
+def _step(
+    writer: RunWriter,
+    step: int,
+    steps: int,
+    story: Story,
+    lr: float,
+    rng: np.random.Generator,
+    growth: tuple[float, float, float],
+) -> None:
     broken = story == "nan" and step > steps // 2
     loss = math.nan if broken else 2.3 * math.exp(-0.03 * step) + 0.01 * rng.random()
     loss = 2.3 + 0.01 * rng.random() if story in {"stale_head", "saturated"} else loss
@@ -146,7 +163,7 @@ def _step(writer: RunWriter, step: int, steps: int, story: Story, lr: float, rng
     saturated = story == "saturated"
     _wide(writer, "layer", step, 3, {
         "calls": np.ones(3), "training": np.ones(3), "in_mean": np.zeros(3), "in_std": np.ones(3),
-        "out_mean": np.array([0.0, 0.4, 0.0]), "out_std": np.array([1.0, 0.6, 0.8]),
+        "out_mean": np.array([0.0, 0.4, 0.0]), "out_std": np.array([1.0, 0.6, 0.8]) * growth,
         "out_min": np.array([-3.0, 0.0, -2.0]), "out_max": np.full(3, 3.0), "out_absmax": np.full(3, 3.0),
         "out_zero_share": np.array([0.0, 0.5, 0.0]),
         "out_sat_share": np.array([math.nan, 0.97 if saturated else math.nan, math.nan]),

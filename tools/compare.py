@@ -160,7 +160,8 @@ def _losses(a: Run, b: Run, differ: _Differ) -> tuple[int | None, int | None]:
     identical = (
         int(steps[unequal[0] - 1]) if unequal.size and unequal[0] > 0 else (None if unequal.size else int(steps[-1]))
     )
-    gap = np.abs(first - second) / np.maximum(np.maximum(np.abs(first), np.abs(second)), TINY)
+    with np.errstate(invalid="ignore"):  # Inf against Inf
+        gap = np.abs(first - second) / np.maximum(np.maximum(np.abs(first), np.abs(second)), TINY)
     apart = np.flatnonzero((gap > APART) | (np.isnan(first) != np.isnan(second)))
     return (int(steps[apart[0]]) if apart.size else None), identical
 

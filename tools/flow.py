@@ -28,10 +28,10 @@ MAX_POINTS: Final = 12
 class DepthFlow(Record):
     """Gradient size from the first layer to the last: RMS of each weight's recent gradient."""
 
-    layers: tuple[str, ...]
-    rms: tuple[float | None, ...]
-    first_over_last: float | None
-    factor_per_layer: float | None
+    layers: tuple[str, ...] = ()
+    rms: tuple[float | None, ...] = ()
+    first_over_last: float | None = None
+    factor_per_layer: float | None = None
     """Geometric mean of the change from a layer to the one before it; 1 is ideal."""
     evidence: str | None = None
 

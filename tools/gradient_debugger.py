@@ -49,7 +49,7 @@ class ParameterHealth(Record):
     """One parameter; values are medians over the last measured steps."""
 
     parameter: str
-    shape: tuple[int, ...]
+    shape: tuple[int, ...] = ()
     health: str
     since_step: int | None = None
     evidence: str | None = None
@@ -242,6 +242,8 @@ def _summary(rows: list[ParameterHealth], measured: int, loop: list[str]) -> str
         )
     sick = [r for r in rows if r.health not in QUIET]
     head = f"Gradients and updates of all {len(rows)} parameters look healthy."
+    if loop:
+        head = f"None of the {len(rows)} parameters stands out from the others."
     if sick:
         worst = sick[0]
         same = [r.parameter for r in sick if r.health == worst.health]

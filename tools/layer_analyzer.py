@@ -25,6 +25,9 @@ VANISHING_RATIO: Final = 1e-3
 """Output-gradient norm relative to the strongest layer of the model; healthy stacks stay within a factor of 100."""
 EXPLODING_RATIO: Final = 1e3
 """Growth of the output-gradient norm over its own early median."""
+DEPTH_RATIO: Final = 1e3
+"""Factor between the spread of a layer's first outputs and those of the model's first layer; an initialization that
+keeps the variance (He et al. 2015) stays within a factor of 10 over any depth."""
 
 MEANING: Final[dict[str, str]] = {
     "non_finite": "NaN or Inf passes through it",
@@ -34,6 +37,8 @@ MEANING: Final[dict[str, str]] = {
     "constant": "it gives the same output for every sample",
     "vanishing": "the gradient that reaches it is over 1000 times weaker than elsewhere in the model",
     "exploding": "its gradient grew over 1000-fold",
+    "activations_exploding": "its outputs were from the start over 1000 times larger than the first layer's",
+    "activations_vanishing": "its outputs were from the start over 1000 times smaller than the first layer's",
     "unused": "it was never called in training",
     "not_measured": "nothing was measured for it",
     "healthy": "nothing unusual",
@@ -177,6 +182,10 @@ class LayerAnalyzer:
         grown = all_rows["gout_norm"][:, index] > EXPLODING_RATIO * max(float(self._first["gout_norm"][index]), TINY)
         if self._first["gout_norm"][index] > 0 and grown.any():
             return "exploding", since(grown)
+        spread, base = float(self._first["out_std"][index]), self._base(info.root)
+        # The scale of a model's last layer is that of its task, not of its initialization.
+        if base > 0 and self._last[info.root] != index and not 1 / DEPTH_RATIO < spread / base < DEPTH_RATIO:
+            return ("activations_exploding" if spread > base else "activations_vanishing"), int(self._steps[0])
         return "healthy", None
 
     def _trains(self, info: LayerInfo) -> bool:
@@ -188,6 +197,12 @@ class LayerAnalyzer:
         seen = np.flatnonzero(self._values["gout_norm"][:, index] > 0)
         after = self._steps[seen[-1] + 1 :] if seen.size else self._steps
         return int(after[0]) if after.size else None
+
+    def _base(self, root: str) -> float:
+        """Spread of the first outputs of the model's first layer that has weights; 0 when none was measured."""
+        first = (i.index for i in self._leaves if i.root == root and i.parameters and i.index < self._width)
+        spread = float(self._first["out_std"][next(first, 0)]) if self._width else 0.0
+        return spread if np.isfinite(spread) else 0.0
 
     def _strongest(self, root: str) -> float:
         """Largest recent output-gradient norm among a model's layers; 0 when none was measured."""
@@ -241,7 +256,15 @@ def _actions(run: str, rows: list[LayerHealth]) -> tuple[Action, ...]:
     if not sick:
         return ()
     actions = [Action(tool="diagnose", arguments={"run": run}, reason="names the cause behind the layers' state")]
-    if sick & {"vanishing", "exploding", "no_gradient", "saturated", "dead"}:
+    if sick & {
+        "vanishing",
+        "exploding",
+        "activations_exploding",
+        "activations_vanishing",
+        "no_gradient",
+        "saturated",
+        "dead",
+    }:
         actions.append(
             Action(tool="debug_gradients", arguments={"run": run}, reason="shows where the gradient is lost")
         )

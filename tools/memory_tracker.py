@@ -32,11 +32,11 @@ class MemorySeries(Record):
 
     kind: str
     """`host` (resident memory of the process) or `device` (allocated on the accelerator)."""
-    first: float | None
-    last: float | None
-    peak: float | None
-    peak_step: int | None
-    bytes_per_step: float | None
+    first: float | None = None
+    last: float | None = None
+    peak: float | None = None
+    peak_step: int | None = None
+    bytes_per_step: float | None = None
     """Robust slope after warm-up."""
     growing: bool
     evidence: str | None = None

@@ -35,9 +35,9 @@ class PhaseShare(Record):
     """One phase of the step."""
 
     phase: str
-    share: float | None
+    share: float | None = None
     """Of the step's wall time without the recorder's own."""
-    seconds_per_step: float | None
+    seconds_per_step: float | None = None
     evidence: str | None = None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 import numpy as np
 from mcp.types import ImageContent, TextContent
@@ -36,10 +36,13 @@ def plot_run(run: Run, what: What) -> tuple[str, bytes]:
     Raises:
         KeyError: that was not measured in this run.
     """
-    steps, series = _series(run, what)
-    keep = {name: v for name, v in series.items() if len(v) and (np.isfinite(v).any() or what == "loss")}
+    steps, keep = _measured(run, what)
     if not keep:
-        raise KeyError(f"{what} was not measured in this run; try loss or gradient_norm")
+        others = [w for w in get_args(What) if w != what and _measured(run, w)[1]]
+        raise KeyError(
+            f"{what} was not measured in this run; "
+            + (f"measured are {', '.join(others)}" if others else "nothing was: it ended before its first step")
+        )
     pick = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), MAX_POINTS)).astype(int))
     picture, log = line_chart(what.replace("_", " "), steps[pick], {n: v[pick] for n, v in keep.items()})
     scale = "logarithmic" if log else "linear"
@@ -48,6 +51,12 @@ def plot_run(run: Run, what: What) -> tuple[str, bytes]:
              for name, v in keep.items() if len(_finite(v))]  # fmt: skip
     told = "; ".join(parts) or "no finite value"
     return f"{what} of {run.id} over steps {steps[0]} to {steps[-1]} ({scale} axis). {told}.", picture
+
+
+def _measured(run: Run, what: What) -> tuple[Steps, dict[str, Array]]:
+    """The series that hold something; a loss that never was finite counts, that is what one wants to see."""
+    steps, series = _series(run, what)
+    return steps, {name: v for name, v in series.items() if len(v) and (np.isfinite(v).any() or what == "loss")}
 
 
 def _series(run: Run, what: What) -> tuple[Steps, dict[str, Array]]:

@@ -35,7 +35,7 @@ class Action(Record):
     """A tool call worth making next, with complete arguments."""
 
     tool: str
-    arguments: dict[str, str]
+    arguments: dict[str, str] = Field(default_factory=dict)
     reason: str
 
 

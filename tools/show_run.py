@@ -24,8 +24,8 @@ class Curve(Record):
     """One series, thinned evenly; null where a value was not finite."""
 
     name: str
-    steps: tuple[int, ...]
-    values: tuple[float | None, ...]
+    steps: tuple[int, ...] = ()
+    values: tuple[float | None, ...] = ()
 
 
 class LayerState(Record):

@@ -93,6 +93,14 @@ def test_a_saturated_layer_and_the_gradient_behind_it_are_found(synthetic: Path)
     }
 
 
+def test_outputs_far_out_of_scale_from_the_start_are_told(tmp_path: Path) -> None:
+    run = write_run(tmp_path, "healthy", growth=(1.0, 5e3, 2.0))
+
+    layers = {x.layer: x.health for x in analyze_layers(run).layers}
+    assert layers == {"fc1": "healthy", "act": "activations_exploding", "fc2": "healthy"}
+    assert analyze_layers(run).suggested_actions[0].tool == "diagnose"
+
+
 def test_the_first_nan_is_dated_and_placed(synthetic: Path) -> None:
     run = story(synthetic, "nan")
 

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import struct
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from types import NoneType
+from typing import get_args, get_origin
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 from runs import HOSTILE, write_run
 
+from aitia import tools
 from aitia.engine.records import Evidence
 from aitia.engine.store.reader import Run
 from aitia.tools.canvas import HEIGHT, WIDTH, line_chart
 from aitia.tools.layer_analyzer import LayerHealth, LayerReport
 from aitia.tools.plots import plot_run
+from aitia.tools.result import ToolResult
 from aitia.tools.series import slope, thin
 from aitia.tools.trust import NAME, REMOVED, Scrubber, safe_file, safe_name, safe_word, untrusted
 
@@ -106,3 +115,37 @@ def test_a_plot_says_in_words_what_it_shows(synthetic: Path, tmp_path: Path) -> 
     assert picture.startswith(b"\x89PNG")
     with pytest.raises(KeyError, match="was not measured"):
         plot_run(write_run(tmp_path, steps=0), "memory")
+
+
+def fields_of(model: type[BaseModel], seen: set[type[BaseModel]]) -> Iterator[tuple[str, FieldInfo]]:
+    """All fields of a model and of the models it holds."""
+    if model in seen:
+        return
+    seen.add(model)
+    for name, field in model.model_fields.items():
+        yield f"{model.__name__}.{name}", field
+        inner = [
+            field.annotation,
+            *get_args(field.annotation),
+            *(b for a in get_args(field.annotation) for b in get_args(a)),
+        ]
+        for kind in inner:
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from fields_of(kind, seen)
+
+
+def test_whatever_may_be_missing_can_be_left_out() -> None:
+    """Replies leave out what is None or an empty list; a field without a default then makes the whole reply invalid."""
+    for module in pkgutil.iter_modules(tools.__path__):
+        importlib.import_module(f"aitia.tools.{module.name}")
+    seen: set[type[BaseModel]] = {ToolResult}
+    fields = [pair for model in ToolResult.__subclasses__() for pair in fields_of(model, seen)]
+    missing = [
+        where
+        for where, field in fields
+        if (NoneType in get_args(field.annotation) or get_origin(field.annotation) in {tuple, list, dict})
+        and field.is_required()
+    ]
+
+    assert len(fields) > 100
+    assert missing == []

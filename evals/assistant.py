@@ -1,0 +1,318 @@
+"""The MCP server over recorded programs: ten questions an assistant must be able to answer, and what answers cost.
+
+`python -m aitia.evals.assistant` records ten programs of the `dev` split (or takes cached recordings), asks each
+question through the tools alone and prints calls, tokens, and whether the answer is the known one; then it starts the
+server as a client does and prints the time to the first answer. `--zoo dev` calls every tool on every cached recording
+of a split and prints the largest replies.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anyio
+from mcp import Client
+from mcp.client.stdio import StdioServerParameters, stdio_client
+
+from aitia.evals.recordings import job_for, kept, preload, record
+from aitia.evals.run import CACHE, variants
+from aitia.evals.zoo import SPLITS, load, load_all
+from aitia.tools.server import build_server
+
+Reply = dict[str, Any]
+Ask = Callable[..., Awaitable[Reply]]
+
+RECORDED = (
+    ("digits_transfer", "faulty"),
+    ("digits_transfer", "repaired"),
+    ("waves_gru", "faulty"),
+    ("tumour_logistic", "faulty"),
+    ("images_epoch_average", "faulty"),
+    ("digits_recognizer", "faulty"),
+    ("wine_deep_normal", "faulty"),
+    ("patches_new_head", "faulty"),
+    ("digits_cosine", "healthy"),
+    ("digits_simple_net", "faulty"),
+)
+"""What lies in the run root, in the order of the runs' names; every one is called `train.py`."""
+MAX_REPLY = 10_000
+"""Bytes of JSON that a reply may have."""
+
+
+def name_of(index: int) -> str:
+    """The run's name: neutral, and the same at every evaluation."""
+    return f"20260101-{index:06d}-train"
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question, the way to its answer through the tools, and the answer."""
+
+    text: str
+    answer: Callable[[Ask], Awaitable[str]]
+    expected: str
+
+
+async def _runs(ask: Ask, **filters: Any) -> list[Reply]:
+    return list((await ask("list_runs", limit=50, **filters))["runs"])
+
+
+async def _first(ask: Ask, tool: str, fits: Callable[[Reply], bool]) -> Reply:
+    """The reply of the first run, newest first, that fits."""
+    for run in await _runs(ask):
+        reply = await ask(tool, run=run["run"])
+        if fits(reply):
+            return reply
+    raise LookupError(f"no run whose {tool} fits")
+
+
+async def crashed_shapes(ask: Ask) -> str:
+    """From the list to the shapes that the failing layer saw."""
+    (run,) = await _runs(ask, status="crashed")
+    error = await ask("diagnose_error", run=run["run"])
+    return f"{error['module']}: {', '.join(error['input_shapes'])}"
+
+
+async def non_finite(ask: Ask) -> str:
+    """The run whose loss is no number any more: since when, and which operation made it so."""
+    lost = [r["run"] for r in await _runs(ask, status="finished") if "last_loss" not in r]
+    first = (await ask("diagnose_error", run=lost[0]))["first_nonfinite"]
+    best = (await ask("diagnose", run=lost[0]))["hypotheses"][0]
+    return f"{first['op']} at step {first['step']}: {best['cause']}"
+
+
+async def growing(ask: Ask) -> str:
+    """The run whose memory grows, and what is kept alive."""
+    memory = await _first(ask, "track_memory", lambda r: any(s["growing"] for s in r["series"]))
+    best = (await ask("diagnose", run=memory["run"]))["hypotheses"][0]
+    return f"{memory['live_graphs_last']} graphs: {best['cause']}"
+
+
+async def unheld(ask: Ask) -> str:
+    """Parameters that no optimizer holds, over all runs."""
+    found = set()
+    for run in await _runs(ask):
+        reply = await ask("debug_gradients", run=run["run"])
+        if "not_in_optimizer" in reply["counts"]:
+            found |= {p["parameter"] for p in reply["parameters"] if p["health"] == "not_in_optimizer"}
+    return ", ".join(sorted(found))
+
+
+async def what_differs(ask: Ask) -> str:
+    """Two runs of one program of which one learned: the difference in the set-up."""
+    reply = await ask("compare_runs", run=name_of(0), other=name_of(1))
+    setup = next(d for d in reply["differences"] if d["aspect"] == "setup")
+    return f"{setup['what']}: {setup['a']} against {setup['b']}"
+
+
+async def healthy(ask: Ask) -> str:
+    """Which runs have nothing wrong with them."""
+    verdicts = {r["run"]: (await ask("diagnose", run=r["run"]))["verdict"] for r in await _runs(ask)}
+    return ", ".join(sorted(run for run, verdict in verdicts.items() if verdict == "healthy"))
+
+
+async def two_faults(ask: Ask) -> str:
+    """The run with two independent causes above the bar."""
+    reply = await _first(ask, "diagnose", lambda r: "Also:" in r["summary"])
+    return ", ".join(sorted(h["cause"] for h in reply["hypotheses"][:2]))
+
+
+async def carried(ask: Ask) -> str:
+    """The run in which gradients of earlier steps stay, how often it cleared them, and the line to change."""
+    reply = await _first(ask, "debug_gradients", lambda r: (r.get("carried_share") or 0) > 0.9)
+    best = (await ask("diagnose", run=reply["run"]))["hypotheses"][0]
+    return f"{reply['zero_grad_per_step']:.0f} per step: {best['cause']} at line {best['lines'][0]}"
+
+
+async def look_alikes(ask: Ask) -> str:
+    """What the cause of the run with a floor under its loss could be mistaken for."""
+    reply = await _first(ask, "diagnose", lambda r: "loss.double_softmax" in str(r["hypotheses"][:1]))
+    explained = await ask("explain_cause", run=reply["run"], hypothesis="H1")
+    return ", ".join(look["cause"] for look in explained["look_alikes"])
+
+
+async def too_large(ask: Ask) -> str:
+    """The layer whose first outputs are far out of scale, and whose fault that is."""
+    reply = await _first(ask, "analyze_layers", lambda r: "activations_exploding" in r["counts"])
+    best = (await ask("diagnose", run=reply["run"]))["hypotheses"][0]
+    sick = {row["layer"] for row in reply["layers"] if row["health"] == "activations_exploding"}
+    return f"{best['component'] in sick}: {best['cause']}"
+
+
+QUESTIONS = (
+    Question("Which layer refused its input in the run that crashed, and what did it get?", crashed_shapes,
+             "gru: float32[20, 24, 1], float32[1, 48, 24]"),
+    Question("One run ends without a finite loss. Which operation lost it, when, and why?", non_finite,
+             "LogBackward0 at step 15: numerics.log_zero"),
+    Question("In which run does memory grow, what is kept, and why?", growing,
+             "80 graphs: resource.graph_retained_by_history"),
+    Question("Which parameters are in no optimizer, over all runs?", unheld,
+             "fc.bias, fc.weight, head.bias, head.weight"),
+    Question("Two runs of one program, only the second learned: what was set up differently?", what_differs,
+             "parameters in an optimizer: 6 against 8"),
+    Question("Which runs are healthy?", healthy, f"{name_of(1)}, {name_of(8)}"),
+    Question("Which run has two faults at once, and which?", two_faults,
+             "optimizer.stale_param_reference, scheduler.stepped_per_batch"),
+    Question("Where do gradients pile up, how often are they cleared, and which line is it?", carried,
+             "0 per step: loop.missing_zero_grad at line 25"),
+    Question("One loss is stuck at a floor. What could its cause be mistaken for?", look_alikes,
+             "optimizer.lr_too_low, loss.missing_log"),
+    Question("Which run has layers out of scale from the start, and is the accused layer one of them?", too_large,
+             "True: init.wrong_scale"),
+)  # fmt: skip
+
+
+@dataclass
+class Answer:
+    """What one question took."""
+
+    question: Question
+    said: str
+    sizes: list[int] = field(default_factory=list)
+    """Bytes of each reply."""
+
+    @property
+    def right(self) -> bool:
+        """Whether the known answer came out."""
+        return self.said == self.question.expected
+
+    @property
+    def tokens(self) -> int:
+        """About how many tokens a model reads: four bytes of compact JSON are one."""
+        return sum(self.sizes) // 4
+
+
+def size(reply: Any) -> int:
+    """Bytes of a reply as compact JSON."""
+    return len(json.dumps(reply, separators=(",", ":"), ensure_ascii=False).encode())
+
+
+def prepare(root: Path, cache: Path = CACHE) -> Path:
+    """Put the recordings into an empty run root, made where the cache has none; returns the root."""
+    root.mkdir(parents=True)
+    for index, (program, variant) in enumerate(RECORDED):
+        job = job_for(load(program, "dev"), variant, 0, cache)
+        recording = kept(job) or record(job)
+        if recording.path is None:
+            raise RuntimeError(f"{program} left no run; see {recording.folder / 'stderr.txt'}")
+        shutil.copytree(recording.path, root / name_of(index))
+    return root
+
+
+@asynccontextmanager
+async def asking(root: Path) -> AsyncIterator[Callable[[str], tuple[Ask, list[int]]]]:
+    """A client of a server over `root`; gives a function that makes an `ask` and the list its reply sizes go to."""
+    async with Client(build_server(root)) as client:
+
+        def fresh(_: str) -> tuple[Ask, list[int]]:
+            sizes: list[int] = []
+
+            async def ask(tool: str, **arguments: Any) -> Reply:
+                result = await client.call_tool(tool, arguments)
+                if result.is_error or result.structured_content is None:
+                    raise LookupError(f"{tool} refused: {result.content[0]}")
+                sizes.append(size(result.structured_content))
+                return dict(result.structured_content)
+
+            return ask, sizes
+
+        yield fresh
+
+
+async def answers(root: Path) -> list[Answer]:
+    """All questions over a prepared run root."""
+    found = []
+    async with asking(root) as fresh:
+        for question in QUESTIONS:
+            ask, sizes = fresh(question.text)
+            try:
+                said = await question.answer(ask)
+            except (LookupError, ValueError) as error:
+                said = f"no answer ({error})"
+            found.append(Answer(question, said, sizes))
+    return found
+
+
+async def first_answer(root: Path) -> float:
+    """Seconds from starting `aitia mcp` as a client does to the first diagnosis."""
+    environment = {k: v for k, v in os.environ.items() if k in {"PATH", "PYTHONPATH", "HOME"}}
+    server = StdioServerParameters(
+        command=sys.executable, args=["-m", "aitia", "mcp", "--runs", str(root)], env=environment
+    )
+    started = time.perf_counter()
+    async with Client(stdio_client(server)) as client:
+        result = await client.call_tool("diagnose", {"run": name_of(0)})
+        seconds = time.perf_counter() - started
+    if result.is_error:
+        raise RuntimeError(str(result.content))
+    return seconds
+
+
+def _refused(text: str) -> bool:
+    """Whether an error says what to do instead: a plot of what a run has not measured."""
+    return "was not measured in this run" in text
+
+
+async def largest(split: str) -> list[tuple[str, int, int, str]]:
+    """Per tool: replies, bytes of the largest one, and whose it is, over all cached recordings of a split."""
+    worst: dict[str, tuple[int, int, str]] = {}
+    for program in load_all(split):
+        for variant in variants(program):
+            recording = kept(job_for(program, variant, 0, CACHE), stale_ok=True)
+            if recording is None or recording.path is None:
+                continue
+            async with Client(build_server(recording.path.parent)) as client:
+                for tool in (await client.list_tools()).tools:
+                    needed = tool.input_schema.get("properties", {})
+                    arguments = {k: recording.run for k in ("run", "other") if k in needed}
+                    if "response_format" in needed:
+                        arguments["response_format"] = "detailed"
+                    result = await client.call_tool(tool.name, arguments)
+                    label = f"{program.name}/{variant}"
+                    if result.is_error and not _refused(result.content[0].text):
+                        raise RuntimeError(f"{tool.name} on {label}: {result.content[0].text}")
+                    count, most, whose = worst.get(tool.name, (0, 0, ""))
+                    mine = size(result.structured_content or [c.text for c in result.content if c.type == "text"])
+                    worst[tool.name] = (count + 1, *max((most, whose), (mine, label)))
+    return [(tool, *values) for tool, values in worst.items()]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Ask, time, print; exit code 1 where an answer is wrong or a reply too long."""
+    parser = argparse.ArgumentParser(prog="python -m aitia.evals.assistant", description=__doc__.splitlines()[0])
+    parser.add_argument("--zoo", choices=SPLITS, help="also call every tool on every cached recording of this split")
+    parser.add_argument("--starts", type=int, default=5, help="how often the server is started to take the time")
+    options = parser.parse_args(argv)
+    good = True
+    with tempfile.TemporaryDirectory() as temp:
+        preload()
+        root = prepare(Path(temp) / "runs")
+        for answer in anyio.run(answers, root):
+            good &= answer.right
+            print(f"{'ok   ' if answer.right else 'WRONG'} {len(answer.sizes):3d} calls {answer.tokens:6d} tokens  "
+                  f"{re.sub(chr(10), ' ', answer.question.text)}  {answer.said}")  # fmt: skip
+        times = [anyio.run(first_answer, root) for _ in range(options.starts)]
+        print(f"from start to first diagnosis: median {statistics.median(times):.2f} s of {len(times)} starts, "
+              f"slowest {max(times):.2f} s")  # fmt: skip
+    if options.zoo:
+        for tool, count, most, whose in anyio.run(largest, options.zoo):
+            good &= most <= MAX_REPLY
+            print(f"{tool:20s} {count:4d} replies, largest {most:6d} bytes ({whose})")
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -15,6 +15,7 @@ from aitia.engine.records import CausalHypothesis, Evidence
 
 CITATION = re.compile(r"\[\s*(E\d+(?:\s*[,;]\s*E\d+)*)\s*\]|\b(E\d+)\b")
 HANDLE = re.compile(r"\bH\d+\b")
+ADDRESS = re.compile(r"(?:https?|ftp|file)://[^\s)>\]]+|\bwww\.[^\s)>\]]+", re.IGNORECASE)
 QUOTE = re.compile(r"`([^`]+)`")
 CAUSE = re.compile(r"\b[a-z]+\.[a-z]+(?:_[a-z]+)+\b")
 NUMBER = re.compile(r"(?<![A-Za-z0-9_.])(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:[eE][-+]?\d+)?(?<=[\d])(\s?%)?")
@@ -66,8 +67,11 @@ def violations(
     causes = {h.cause for h in hypotheses}
     named = sorted({c for c in CAUSE.findall(text) if _is_cause(c)} - causes)
     problems += [f"names the cause {c}, which is not on the list" for c in named if causes]
-    quotes = [q for q in QUOTE.findall(text) if any(ch.isdigit() for ch in q)]
     given = script + "\n" + "\n".join(e.statement for e in evidence)
+    problems += [
+        f"contains the address {a}, which is not in the evidence" for a in ADDRESS.findall(text) if a not in given
+    ]
+    quotes = [q for q in QUOTE.findall(text) if any(ch.isdigit() for ch in q)]
     verbatim = [q for q in quotes if q in given]
     plain = HANDLE.sub(" ", CITATION.sub(" ", text))
     for quote in verbatim:

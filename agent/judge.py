@@ -14,6 +14,7 @@ from aitia.agent.program import DIAGNOSE, Verdict, adapter
 from aitia.agent.redact import redact
 from aitia.engine.records import CausalHypothesis, Diagnosis, Evidence
 from aitia.engine.store.reader import Run
+from aitia.tools.trust import untrusted
 
 if TYPE_CHECKING:
     import dspy
@@ -28,6 +29,8 @@ MAX_WANTED = 4
 MAX_MOVE = 0.05
 """How far the model's order moves a calibrated confidence: less than the gap between neighbouring bins of it."""
 NOT_USED = "the language model's answer was not used"
+MAX_EXPLANATION = 1200
+"""Characters: a few sentences. What is longer was asked for by somebody else."""
 MAX_NOTES = 12
 NOTE_CHARACTERS = 300
 """A note quotes the model, which may have written anything at any length."""
@@ -151,10 +154,12 @@ def check(
         if any(v.hypothesis_id == verdict.hypothesis_id for v in kept):
             problems.append(f"{verdict.hypothesis_id} appears twice")
             continue
+        verdict.explanation = untrusted(verdict.explanation.strip(), MAX_EXPLANATION)
         bad = violations(verdict.explanation, verdict.evidence_ids, evidence, base.hypotheses, script)
         problems += [f"{verdict.hypothesis_id} {b}" for b in bad]
         if not bad:
             kept.append(verdict)
+    reply = untrusted(reply.strip(), MAX_EXPLANATION) if reply else None
     bad = violations(reply, (), evidence, base.hypotheses, script) if reply else ["is empty"]
     problems += [f"the reply {b}" for b in bad]
     return _Checked(kept, None if bad else reply, problems)

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 from aitia.agent.errors import ConfigurationError, LanguageModelError
 
@@ -24,11 +25,16 @@ KEYS: Final[dict[str, str]] = {
 }  # fmt: skip
 """Provider → the variable its key is taken from. No other variable is ever read."""
 LOCAL: Final[dict[str, str]] = {
-    "ollama_chat": "http://localhost:11434/v1",
-    "hosted_vllm": "http://localhost:8000/v1",
+    "ollama": "http://localhost:11434/v1",
+    "vllm": "http://localhost:8000/v1",
     "lm_studio": "http://localhost:1234/v1",
 }
 """Providers without a key, and where they listen unless told otherwise."""
+SPOKEN: Final[dict[str, str]] = {
+    "ollama": "ollama_chat", "vllm": "hosted_vllm",
+    "lm_studio": "hosted_vllm",
+}  # fmt: skip
+"""Provider → its name in dspy: those that it speaks to itself, without a slow and heavy gateway in between."""
 OWN_KEY = "AITIA_API_KEY"
 """Key for an endpoint named with --api-base: a provider's key is never sent to another host."""
 
@@ -64,7 +70,7 @@ def make_lm(model: str, api_base: str | None = None) -> dspy.LM:
     if base is not None:
         settings["api_base"] = base
     try:
-        return dspy.LM(f"{provider}/{name}", **settings)
+        return dspy.LM(f"{SPOKEN.get(provider, provider)}/{name}", **settings)
     except dspy.LMConfigurationError as error:
         raise ConfigurationError(f"{model} cannot be used: {error}") from None
 
@@ -77,15 +83,21 @@ def split(model: str) -> tuple[str, str]:
             f"{model!r} names no provider. Write it as provider/model, e.g. openai/{model or 'gpt-4.1'}, "
             f"anthropic/…, ollama/…; an OpenAI-compatible server: openai/NAME with --api-base URL."
         )
-    return {"ollama": "ollama_chat", "vllm": "hosted_vllm"}.get(provider, provider), name
+    return {"ollama_chat": "ollama", "hosted_vllm": "vllm"}.get(provider, provider), name
 
 
 def base_for(provider: str, given: str | None) -> str | None:
-    """Where to send requests; local servers speak the OpenAI protocol under `/v1`."""
+    """Where to send requests; local servers, and addresses without a path, speak the protocol under `/v1`.
+
+    Raises `ConfigurationError` for what is no address.
+    """
     base = (given or LOCAL.get(provider) or "").rstrip("/")
     if not base:
         return None
-    if provider in LOCAL and not base.endswith("/v1"):
+    parts = urlsplit(base)
+    if parts.scheme not in {"http", "https"} or not parts.netloc:
+        raise ConfigurationError(f"--api-base expects an address like http://localhost:8000/v1, found {given!r}.")
+    if (provider in LOCAL or not parts.path) and not base.endswith("/v1"):
         base += "/v1"
     return base
 
@@ -117,16 +129,12 @@ def patient(call: Callable[[], T], deadline: float = math.inf, sleep: Callable[[
     for attempt in range(RETRIES + 1):
         try:
             return call()
-        except (
-            dspy.LMAuthError,
-            dspy.LMBillingError,
-            dspy.LMUnsupportedModelError,
-            dspy.LMConfigurationError,
-        ) as error:
-            raise LanguageModelError(
-                f"the language model refused ({type(error).__name__}): {first_line(error)}"
-            ) from None
         except dspy.LMError as error:
+            if _refused(dspy, error):
+                raise LanguageModelError(
+                    f"the language model refused ({type(error).__name__}): {first_line(error)} "
+                    "(check its name, the key, the credit and --api-base)"
+                ) from None
             if isinstance(error.__cause__, LanguageModelError):  # of an engine of ours, wrapped on its way
                 raise error.__cause__ from None
             wait = min(getattr(error, "retry_after", None) or FIRST_WAIT * 2**attempt, LONGEST_WAIT)
@@ -134,6 +142,15 @@ def patient(call: Callable[[], T], deadline: float = math.inf, sleep: Callable[[
                 raise
             sleep(wait)
     raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _refused(dspy: Any, error: Exception) -> bool:
+    """Whether the user has to mend something. Providers word a wrong name or no credit as an invalid request, too."""
+    if isinstance(error, dspy.ContextWindowExceededError):
+        return False
+    return isinstance(
+        error, (dspy.LMAuthError, dspy.LMBillingError, dspy.LMConfigurationError, dspy.LMInvalidRequestError)
+    )
 
 
 def within(seconds: float, work: Callable[[], T]) -> T:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from aitia.agent.redact import redact
 from aitia.engine.records import CausalHypothesis, Diagnosis, Evidence
 from aitia.engine.store.reader import Run
+from aitia.tools.trust import untrusted
 
 BUDGET_TOKENS = 6000
 """Small local models forget beyond this, and Ollama cuts silently at its own context length."""
@@ -23,22 +25,28 @@ CONTEXT_LINES = 25
 MAX_EVIDENCE = 40
 """Lines of evidence; those that a hypothesis cites come first."""
 NO_SCRIPT = "(not recorded)"
+FIELD_MARK = re.compile(r"\[\[\s*##")
+"""How the adapter marks the fields of a prompt; in text of the user's it could begin a field of its own."""
 
 
 def inputs(
     run: Run, diagnosis: Diagnosis, evidence: Sequence[Evidence], words: str | None, offered: Iterable[str] = ()
 ) -> dict[str, str]:
-    """The inputs of the prompt; the script gets what evidence and hypotheses leave of the budget."""
+    """The inputs of the prompt; the script gets what evidence and hypotheses leave of the budget.
+
+    Everything in them may hold text of the watched program. It cannot leave its line or its field, and carries no
+    control characters; that the model is not persuaded by it is not promised, so `judge` checks what comes back.
+    """
     cited = {i for h in diagnosis.hypotheses for i in (*h.evidence, *h.against)}
     first = sorted(evidence, key=lambda e: e.id not in cited)[:MAX_EVIDENCE]
     shown = {
-        "question": redact(words or "Why did this run fail?")[:WORDS_CHARACTERS],
-        "evidence": "\n".join(f"[{e.id}] {e.tool}: {_short(redact(e.statement))}" for e in first),
+        "question": harmless(redact(words or "Why did this run fail?"))[:WORDS_CHARACTERS],
+        "evidence": "\n".join(f"[{e.id}] {e.tool}: {_short(e.statement)}" for e in first),
         "hypotheses": "\n".join(_line(h) for h in diagnosis.hypotheses) or "(none)",
         "measurements_offered": "\n".join(offered) or "(none)",
     }
     left = (BUDGET_TOKENS - OVERHEAD_TOKENS) * CHARACTERS_PER_TOKEN - sum(len(v) for v in shown.values())
-    return {**shown, "training_script": redact(script(run, diagnosis.hypotheses, max(0, left)))}
+    return {**shown, "training_script": harmless(redact(script(run, diagnosis.hypotheses, max(0, left))))}
 
 
 def script(run: Run, hypotheses: Sequence[CausalHypothesis], characters: int) -> str:
@@ -65,16 +73,21 @@ def script(run: Run, hypotheses: Sequence[CausalHypothesis], characters: int) ->
 
 
 def _line(hypothesis: CausalHypothesis) -> str:
-    where = f" in {hypothesis.component}" if hypothesis.component else ""
+    where = f" in {_short(hypothesis.component)}" if hypothesis.component else ""
     if hypothesis.location is not None:
         where += f" at {hypothesis.location.file}:{','.join(map(str, hypothesis.location.lines))}"
     return (
         f"{hypothesis.id} {hypothesis.cause}{where} confidence={hypothesis.confidence:.2f} "
         f"for={','.join(hypothesis.evidence) or '-'} against={','.join(hypothesis.against) or '-'}: "
-        f"{_short(redact(hypothesis.explanation))}"
+        f"{_short(hypothesis.explanation)}"
     )
 
 
+def harmless(text: str) -> str:
+    """The text without control characters and links, and unable to begin a field of the prompt."""
+    return FIELD_MARK.sub("[ [##", untrusted(text, len(text)))
+
+
 def _short(text: str) -> str:
-    text = " ".join(text.split())
+    text = " ".join(harmless(redact(text)).split())
     return text if len(text) <= STATEMENT_CHARACTERS else text[: STATEMENT_CHARACTERS - 1] + "…"

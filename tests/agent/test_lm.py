@@ -34,7 +34,7 @@ def test_a_key_comes_only_from_the_named_provider(monkeypatch: pytest.MonkeyPatc
 
     assert lm.key_for("openai", None) == "sk-openai"
     assert lm.key_for("openai", "http://elsewhere/v1") == "none"
-    assert lm.key_for("ollama_chat", None) == "none"
+    assert lm.key_for("ollama", None) == "none"
     with pytest.raises(ConfigurationError, match="set ANTHROPIC_API_KEY"):
         lm.key_for("anthropic", None)
 
@@ -42,16 +42,24 @@ def test_a_key_comes_only_from_the_named_provider(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("provider", "given", "base"),
     [
-        ("ollama_chat", None, "http://localhost:11434/v1"),
-        ("ollama_chat", "http://box:11434", "http://box:11434/v1"),
-        ("ollama_chat", "http://box:11434/v1/", "http://box:11434/v1"),
+        ("ollama", None, "http://localhost:11434/v1"),
+        ("ollama", "http://box:11434", "http://box:11434/v1"),
+        ("ollama", "http://box:11434/v1/", "http://box:11434/v1"),
         ("openai", "http://gate/api", "http://gate/api"),
+        ("openai", "http://gate:8000", "http://gate:8000/v1"),
+        ("anthropic", "https://gate/", "https://gate/v1"),
         ("openai", None, None),
     ],
 )
 def test_local_servers_are_addressed_under_v1(provider: str, given: str | None, base: str | None) -> None:
     """Ollama serves the OpenAI protocol under /v1 and nothing above it."""
     assert lm.base_for(provider, given) == base
+
+
+def test_what_is_no_address_is_refused() -> None:
+    """A missing scheme is told before anything is sent."""
+    with pytest.raises(ConfigurationError, match="expects an address like"):
+        lm.base_for("openai", "localhost:8000")
 
 
 @pytest.mark.parametrize("name", ["gpt-4.1", "", "openai/"])

@@ -19,6 +19,8 @@ ADDRESS = re.compile(r"(?:https?|ftp|file)://[^\s)>\]]+|\bwww\.[^\s)>\]]+", re.I
 QUOTE = re.compile(r"`([^`]+)`")
 CAUSE = re.compile(r"\b[a-z]+\.[a-z]+(?:_[a-z]+)+\b")
 NUMBER = re.compile(r"(?<![A-Za-z0-9_.])(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:[eE][-+]?\d+)?(?<=[\d])(\s?%)?")
+PART = re.compile(r"(?<![\w.])[A-Za-z_]\w*(?:\.\w+)*\.(?:weight|bias|\d+)(?:\.\w+)*(?![\w(])")
+"""Names of parameters and numbered layers, as `named_modules` spells them."""
 COUNTING = frozenset({0.0, 1.0, 2.0})
 """Numbers that are words ("one of two layers") rather than measurements."""
 WHOLE = frozenset({0.0, 100.0})
@@ -56,8 +58,13 @@ def violations(
     evidence: Sequence[Evidence],
     hypotheses: Sequence[CausalHypothesis] = (),
     script: str = "",
+    *,
+    names: Collection[str] = (),
 ) -> list[str]:
-    """What is wrong with a text, in words that the model can act on; empty when all of it is grounded."""
+    """What is wrong with a text, in words that the model can act on; empty when all of it is grounded.
+
+    `names` are those of the run's layers and parameters; without them names are not checked.
+    """
     known = {e.id for e in evidence}
     inline = {i for match in CITATION.finditer(text) for i in re.findall(r"E\d+", match.group(0))}
     used = inline | set(cited)
@@ -68,9 +75,10 @@ def violations(
     named = sorted({c for c in CAUSE.findall(text) if _is_cause(c)} - causes)
     problems += [f"names the cause {c}, which is not on the list" for c in named if causes]
     given = script + "\n" + "\n".join(e.statement for e in evidence)
-    problems += [
-        f"contains the address {a}, which is not in the evidence" for a in ADDRESS.findall(text) if a not in given
-    ]
+    addresses = [a for a in ADDRESS.findall(text) if a not in given]
+    problems += [f"contains the address {a}, which is not in the evidence" for a in addresses]
+    parts = sorted(set(PART.findall(text))) if names else []
+    problems += [f"names {p}, which is no part of this model" for p in parts if not _exists(p, names, given)]
     quotes = [q for q in QUOTE.findall(text) if any(ch.isdigit() for ch in q)]
     verbatim = [q for q in quotes if q in given]
     plain = HANDLE.sub(" ", CITATION.sub(" ", text))
@@ -113,6 +121,12 @@ def _measured(evidence: Iterable[Evidence]) -> Iterator[float]:
                 yield float(value)
             elif isinstance(value, str):
                 yield from (n.value for n in numbers(value))
+
+
+def _exists(part: str, names: Collection[str], given: str) -> bool:
+    """Whether a layer or parameter is there, with or without the name of the model before it."""
+    ends = (part, part.partition(".")[2] or part)
+    return part in given or any(n == e or n.startswith(f"{e}.") for n in names for e in ends)
 
 
 def _names(hypotheses: Sequence[CausalHypothesis]) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -120,7 +121,9 @@ class _Talk:
                     evidence += _take(self.of, wanted, offered, state)
                     continue
                 attempts += 1
-                checked = check(answer.verdicts, answer.reply, base, evidence, shown["training_script"])
+                checked = check(
+                    answer.verdicts, answer.reply, base, evidence, shown["training_script"], names=names_of(self.of)
+                )
                 state.notes += [f"refused: {p}" for p in checked.problems]
                 if not checked.problems:
                     break
@@ -138,7 +141,13 @@ class _Talk:
 
 
 def check(
-    verdicts: list[Verdict], reply: str | None, base: Diagnosis, evidence: list[Evidence], script: str
+    verdicts: list[Verdict],
+    reply: str | None,
+    base: Diagnosis,
+    evidence: list[Evidence],
+    script: str,
+    *,
+    names: Collection[str] = (),
 ) -> _Checked:
     """What of an answer is grounded, and in words what is not."""
     known = {h.id: h for h in base.hypotheses}
@@ -155,14 +164,19 @@ def check(
             problems.append(f"{verdict.hypothesis_id} appears twice")
             continue
         verdict.explanation = untrusted(verdict.explanation.strip(), MAX_EXPLANATION)
-        bad = violations(verdict.explanation, verdict.evidence_ids, evidence, base.hypotheses, script)
+        bad = violations(verdict.explanation, verdict.evidence_ids, evidence, base.hypotheses, script, names=names)
         problems += [f"{verdict.hypothesis_id} {b}" for b in bad]
         if not bad:
             kept.append(verdict)
     reply = untrusted(reply.strip(), MAX_EXPLANATION) if reply else None
-    bad = violations(reply, (), evidence, base.hypotheses, script) if reply else ["is empty"]
+    bad = violations(reply, (), evidence, base.hypotheses, script, names=names) if reply else ["is empty"]
     problems += [f"the reply {b}" for b in bad]
     return _Checked(kept, None if bad else reply, problems)
+
+
+def names_of(run: Run) -> frozenset[str]:
+    """Names of the run's layers and parameters."""
+    return frozenset((*(x.name for x in run.layers), *(x.name for x in run.parameters)))
 
 
 def merge(
@@ -213,7 +227,7 @@ def _take(run: Run, wanted: list[str], offered: dict[str, str], state: Consultat
 
 
 def _short(note: str) -> str:
-    text = redact(" ".join(note.split()))
+    text = redact(" ".join(untrusted(note, len(note)).split()))
     return text if len(text) <= NOTE_CHARACTERS else text[: NOTE_CHARACTERS - 1] + "…"
 
 

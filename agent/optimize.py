@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from aitia.agent import prompt
 from aitia.agent.errors import ConfigurationError
-from aitia.agent.judge import check
+from aitia.agent.judge import check, names_of
 from aitia.agent.lm import MAX_TOKENS, first_line, patient, quiet_dspy
 from aitia.agent.program import DIAGNOSE, Program, Verdict, adapter
 from aitia.engine.records import Diagnosis, Record
@@ -158,7 +158,8 @@ def rules_score(cases: Sequence[LabelledCase]) -> float:
 
 def score(case: LabelledCase, verdicts: list[Verdict], reply: str | None) -> tuple[float, str]:
     """The score of an answer from 0 to 1, and in words what was wrong with it."""
-    checked = check(verdicts, reply, case.diagnosis, list(case.diagnosis.evidence), _asked(case)["training_script"])
+    script, names = _asked(case)["training_script"], names_of(case.run)
+    checked = check(verdicts, reply, case.diagnosis, list(case.diagnosis.evidence), script, names=names)
     causes = {h.id: h.cause for h in case.diagnosis.hypotheses}
     order = [causes.get(v.hypothesis_id, "") for v in verdicts]
     points = _placed(case, order) + GROUNDED * (not checked.problems)

@@ -48,6 +48,17 @@ def test_code_may_be_quoted_where_it_is_the_users() -> None:
     assert violations("`lr=0.7` [E1]", (), EVIDENCE, HYPOTHESES, script) != []
 
 
+def test_parts_of_the_model_must_exist() -> None:
+    """Names of the run pass, with the model's name before them or not; invented ones do not."""
+    names = {"fc1", "fc1.weight", "layers.0.attn", "layers.0.attn.weight"}
+    text = "fc1.weight and model.fc1.weight, then layers.0 [E1]; torch.float32 and F.conv2d(x) are none of them"
+
+    assert violations(text, (), EVIDENCE, HYPOTHESES, names=names) == []
+    assert violations("layers.3.attn moves [E1]", (), EVIDENCE, HYPOTHESES, names=names) == [
+        "names layers.3.attn, which is no part of this model"
+    ]
+
+
 @given(st.floats(min_value=1e-9, max_value=1e12), st.integers(min_value=1, max_value=6))
 def test_a_measurement_rounded_to_any_length_is_recognized(value: float, digits: int) -> None:
     """The slow and obvious way to round agrees with the check."""

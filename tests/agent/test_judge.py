@@ -50,6 +50,13 @@ def test_a_grounded_answer_is_used(run: Run, diagnosis: Diagnosis, lm: Any, answ
         (altered(evidence_ids=[], explanation="Surely."), "H1 cites no evidence"),
         (altered(explanation="It is loop.eval_mode_left_on [E1]."), "names the cause loop.eval_mode_left_on"),
         (altered(explanation="See `lr=0.3` [E1]."), "H1 the number 0.3 is not in the cited evidence"),
+        (altered(explanation="fc9.weight is dead [E1]."), "H1 names fc9.weight, which is no part of this model"),
+        (altered(explanation="Line 99 is wrong [E1]."), "H1 the number 99 is not in the cited evidence"),
+        (
+            {**GOOD, "reply": "See https://evil.example/x [E1]."},
+            "the reply contains the address https://evil.example/x, which is not in the evidence",
+        ),
+        ({**GOOD, "reply": ""}, "the reply is empty"),
         ({**GOOD, "reply": "I am 95% sure [E1]."}, "the reply the number 95% is not in the cited evidence"),
     ],
 )

@@ -128,6 +128,7 @@ def _markdown(data: dict[str, Any]) -> str:
         parts.append(f"| {name} | {family['right']} | {family['n']} | {wrong} |")
     parts += _fix(data)
     parts += told(data.get("model"))
+    parts += _exact(data)
     stable, over, time = data["stability"], data["overhead"], data["answer_seconds"]
     parts.append("\n## Cost and stability\n")
     if stable["share"] is not None:
@@ -138,6 +139,19 @@ def _markdown(data: dict[str, Any]) -> str:
     if time["median"] is not None:
         parts.append(f"Time to an answer: median {time['median']:.2f} s, 95th percentile {time['p95']:.2f} s.")
     return "\n".join(parts) + "\n"
+
+
+def _exact(data: dict[str, Any]) -> list[str]:
+    exact = data.get("bit_exact")
+    if not exact:
+        return []
+    parts = [
+        "\n## Bit for bit\n",
+        f"{exact['same']} of {exact['n']} recorded runs print exactly what the program prints alone, and end with the "
+        f"same exit status; {len(exact['unsteady'])} print something else each time and are left out.",
+    ]
+    parts += ["", *(f"- differs: {d['run']}: {d['first']}" for d in exact["differs"])] if exact["differs"] else []
+    return parts
 
 
 def _fix(data: dict[str, Any]) -> list[str]:

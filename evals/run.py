@@ -25,7 +25,7 @@ from aitia import __version__
 from aitia.engine.reason import diagnose
 from aitia.engine.records import Diagnosis
 from aitia.engine.store.reader import Run
-from aitia.evals import kill
+from aitia.evals import exact, kill
 from aitia.evals import peers as peers_room
 from aitia.evals.baselines import BASELINES
 from aitia.evals.latency import first_right
@@ -54,6 +54,7 @@ def evaluate(
     fix: bool = False,
     model: str | None = None,
     api_base: str | None = None,
+    bit_exact: bool = False,
 ) -> Report:
     """Record what is missing, ask about everything, write `report.md` and `report.json`, and return the report.
 
@@ -62,6 +63,7 @@ def evaluate(
     environments of other tools (`aitia.evals.peers`), which are then asked, too.
     With `latency` every right answer is asked for again over cut-off recordings, to find out how soon it was right.
     With `model` a language model is asked about everything, too, and stands beside the rules.
+    With `bit_exact` every program also runs alone, and what it prints is compared with what it printed when recorded.
     With `fix` the repair of every faulty program and every look-alike is written, proved, and tried with unseen seeds.
     """
     programs = [load(name, split) for name in names] or [p for p in load_all(split) if admitted(p)]
@@ -103,6 +105,8 @@ def evaluate(
         meta["model"] = panel.summary(cases, OURS)
     if fix:
         meta["fix"] = _repairs([(p, v, done[job.folder]) for p, v, s, job in plan if s == 0 and v != "repaired"], say)
+    if bit_exact:
+        meta["bit_exact"] = exact.summary(exact.compare([(p, v, s, done[j.folder]) for p, v, s, j in plan], jobs, say))
     report = build(cases, meta)
     folder = out or CACHE / ("partial" if names else split)
     folder.mkdir(parents=True, exist_ok=True)
@@ -284,6 +288,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="folder of the report (default: the cache)")
     parser.add_argument("--peers", type=Path, help="folder of environments of other tools, to be asked, too")
     parser.add_argument("--latency", action="store_true", help="also measure how soon each answer is right")
+    parser.add_argument("--bit-exact", action="store_true", help="also run every program alone and compare its output")
     parser.add_argument("--fix", action="store_true", help="also repair every program and try the repair")
     parser.add_argument("--misses", action="store_true", help="also list every wrong answer")
     parser.add_argument("--stale-ok", action="store_true", help="accept recordings made by older code")
@@ -296,6 +301,7 @@ def main(argv: list[str] | None = None) -> int:
     report = evaluate(
         options.names, split=options.split, jobs=options.jobs, seeds=options.seeds, out=options.out,
         stale_ok=options.stale_ok, peers=options.peers, latency=options.latency, fix=options.fix,
+        bit_exact=options.bit_exact,
     )  # fmt: skip
     print(report.markdown)
     if options.misses:

@@ -144,6 +144,10 @@ class NonFinite(Record):
     file: str | None = None
     line: int | None = None
     inputs_finite: bool | None = None
+    module: str | None = None
+    """Module that was running."""
+    row: int | None = None
+    """Sample of the batch."""
 
 
 class ErrorDiagnoser:
@@ -227,12 +231,15 @@ class ErrorDiagnoser:
             file=safe_file(fact.file),
             line=fact.line,
             inputs_finite=finite if isinstance(finite, bool) else None,
+            module=safe_name(str(fact.data["module"]), fact.id, "module") if fact.data.get("module") else None,
+            row=row if isinstance(row := fact.data.get("row"), int) else None,
         )
         last = fact.data.get("last_finite")
         before = f"; the last finite value was {text_of(float(last))}" if isinstance(last, int | float) else ""
         ledger.add(
             f"The first NaN or Inf is a value of kind {first.kind}, in the {first.where} phase of step {first.step}"
-            f"{_place(first)} ({first.op}){before}.",
+            f"{_place(first)} ({first.op}{f', module {first.module}' if first.module else ''}"
+            f"{f', sample {first.row} of the batch' if first.row is not None else ''}){before}.",
             step=first.step,
             kind=first.kind,
             op=first.op,

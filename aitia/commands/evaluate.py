@@ -27,6 +27,9 @@ def evaluate(
     fix: Annotated[bool, typer.Option("--fix", help="Also repair every program and try the repair.")] = False,
     model: Model = None,
     api_base: ApiBase = None,
+    bit_exact: Annotated[
+        bool, typer.Option("--bit-exact", help="Also run every program alone and compare what it prints.")
+    ] = False,
     executor: Annotated[
         str | None,
         typer.Option(
@@ -50,7 +53,7 @@ def evaluate(
         try:
             report = measure(
                 names or [], split=split, jobs=jobs, seeds=seeds, out=out, quiet=as_json, peers=peers, latency=latency,
-                fix=fix, executor=pool, model=model, api_base=api_base,
+                fix=fix, bit_exact=bit_exact, executor=pool, model=model, api_base=api_base,
             )  # fmt: skip
         except ZooError as error:
             raise AitiaError(str(error)) from None

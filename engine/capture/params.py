@@ -90,6 +90,9 @@ class Params:
         if not closure:
             self._gradients(step, optimizer)
             step.carried = recorder.backward.before_step([e for e, _ in step.pairs + step.others])
+            if not math.isfinite(step.square):
+                begins = entry.index in self._round or not recorder.step
+                recorder.tell("bad_gradient", optimizer, recorder.step + begins)
         if recorder.pace.measuring:
             step.before = [copied(t) for _, t in step.pairs]
         self._open.append(step)

@@ -220,6 +220,7 @@ class Recorder:
             "before_backward",
             "after_backward",
             "before_step",
+            "bad_gradient",
             "after_step",
             "finish",
         )

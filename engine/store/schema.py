@@ -216,8 +216,11 @@ FACT_KINDS: Final[dict[str, str]] = {
     "frequent last counted target), stop_token (most frequent input at the first ignored place), stop_share, "
     "stop_is_target (it is a counted target somewhere)",
     "nonfinite": "the first non-finite value. data: kind "
-    "(input|activation|loss|gradient|parameter|optimizer_state|target), where (forward|loss|backward|step), op, "
-    "module, row (sample), inputs_finite, values [{shape, min, max, absmin, zeros, nan, inf}] (that entered), masked "
+    "(input|activation|loss|gradient|parameter|optimizer_state|target), where (setup|forward|loss|backward|step), op, "
+    "module, row (sample), inputs_finite, values [{shape, dtype, min, max, absmin, zeros, nan, inf}] (that entered; of an "
+    "optimizer its state where the parameter is bad), input_min, input_max (of the first of these), result (as values), "
+    "replayed (a copy was run again to find it), settings {lr, eps …} (of the optimizer), from_loss (it arose between "
+    "the model's output and the loss), counted (targets that count), masked "
     "(a where or mask stands between the operation and the loss), n_singular (entries at the singular place), "
     "parameters [names], states [names], gradient_was_finite (of the step before), loss; location: the line that made "
     "the operation",

@@ -18,6 +18,8 @@ class Watch(Observer):
         super().__init__(recorder)
         self._counts = {"entered": 0, "forwards_inside": 0, "forwards_outside": 0, "losses_inside": 0}
         self._device = "cpu"
+        self._inside = False
+        """Whether the forward that runs has been in a region."""
         self._where: tuple[str, int] | None = None
 
     def install(self) -> None:
@@ -37,8 +39,14 @@ class Watch(Observer):
             self._counts["entered"] += 1
             self._device = str(getattr(region, "device", "cpu"))
             self._where = self._where or user_frame()
+            if self.recorder.forward.stack and not self._inside:  # the model brings its own region
+                self._inside = True
+                if self.recorder.forward.stack[0].training and self._counts["forwards_outside"]:
+                    self._counts["forwards_outside"] -= 1
+                self._counts["forwards_inside"] += 1
 
     def before_root(self, root: int, module: torch.nn.Module, args: tuple[Any, ...], kwargs: Any) -> None:
+        self._inside = torch.is_autocast_enabled(self._device)
         if torch.is_grad_enabled() and module.training and self._counts["entered"]:
             self._counts["forwards_inside" if torch.is_autocast_enabled(self._device) else "forwards_outside"] += 1
 

@@ -108,6 +108,9 @@ class Observer:
     def before_step(self, optimizer: torch.optim.Optimizer) -> None:
         """An optimizer's step begins."""
 
+    def bad_gradient(self, optimizer: torch.optim.Optimizer, step: int) -> None:
+        """The gradient that this step is about to use holds NaN or Inf; parameters are still as they were."""
+
     def after_step(self, optimizer: torch.optim.Optimizer) -> None:
         """… ended; `recorder.step` already counts it, and the step row is not written yet."""
 

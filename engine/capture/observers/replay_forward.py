@@ -7,7 +7,7 @@ import copy
 import io
 import random
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from aitia.engine.capture.frames import user_file, walk
+from aitia.engine.capture.observers.held import Call, extremes, first_row, floats, rows_of
 
 LARGEST: Final = 400_000_000
 """Bytes of a model that is still copied: the copy stands beside the original for a moment."""
@@ -35,22 +36,39 @@ FILLING: Final = (
 """Operations that put infinity where someone asked for it, as attention masks do."""
 
 
-def find_origin(
-    model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], state: Tensor | None, autocast: Any
-) -> dict[str, Any] | None:
-    """Run a copy's forward again; what is known of the first bad operation (keys as in `_describe`), or None."""
+def find_origin(model: nn.Module, call: Call, any_input: bool = False) -> dict[str, Any] | None:
+    """Run a copy's forward again; what is known of the first bad operation (keys as in `_describe`), or None.
+
+    With `any_input` the operation may have been given the bad value, as an embedding is by its table.
+    """
+    twin = twin_of(model)
+    if twin is None:
+        return None
+    names = {id(m): name for name, m in twin.named_modules()}
+    mode = _Watcher(names, rows_of(call.args, call.kwargs), any_input)
+    with quiet(), torch.no_grad(), in_autocast(call.autocast), mode:
+        if call.state is not None:
+            torch.set_rng_state(call.state)
+        twin(*call.args, **call.kwargs)
+    return mode.first or mode.first_nan
+
+
+def twin_of(model: nn.Module) -> nn.Module | None:
+    """A copy that can be run without anybody noticing; None where it is too large."""
+    if isinstance(model, nn.parallel.DistributedDataParallel):  # its forward would talk to the other ranks
+        model = model.module
     if sum(p.numel() * p.element_size() for p in (*model.parameters(), *model.buffers())) > LARGEST:
         return None
     twin = copy.deepcopy(model)
     for module in twin.modules():
         module._forward_hooks.clear()  # the program's own hooks may keep what they see
-    names = {id(m): name for name, m in twin.named_modules()}
-    mode = _Watcher(names)
-    with quiet(), torch.no_grad(), autocast or contextlib.nullcontext(), mode:
-        if state is not None:
-            torch.set_rng_state(state)
-        twin(*args, **kwargs)
-    return mode.first or mode.first_nan
+        module._backward_hooks.clear()
+    return twin
+
+
+def in_autocast(autocast: tuple[str, torch.dtype] | None) -> contextlib.AbstractContextManager[Any]:
+    """The precision that a forward ran in."""
+    return contextlib.nullcontext() if autocast is None else torch.autocast(*autocast)
 
 
 @contextlib.contextmanager
@@ -67,9 +85,11 @@ def quiet() -> Iterator[None]:
 
 
 class _Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's class hook has no types
-    def __init__(self, names: dict[int, str]) -> None:
+    def __init__(self, names: dict[int, str], rows: int | None, any_input: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch's own has no types
         self._names = names
+        self._rows = rows
+        self._any_input = any_input
         self.first: dict[str, Any] | None = None
         """The first operation that made something non-finite of finite numbers."""
         self.first_nan: dict[str, Any] | None = None
@@ -80,14 +100,14 @@ class _Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's c
         if self.first is not None:
             return result
         name = func._schema.name.rpartition("::")[2]
-        if any(f in name for f in FILLING):
+        if any(f in name for f in FILLING) and name != "_to_copy":  # a cast overflows like any operation
             return result
-        outputs = [t for t in _floats(result) if not bool(torch.isfinite(t).all())]
+        outputs = [t for t in floats(result) if not bool(torch.isfinite(t).all())]
         if not outputs:
             return result
-        inputs = list(_floats((args, kwargs or {})))
+        inputs = list(floats((args, kwargs or {})))
         finite = all(bool(torch.isfinite(t).all()) for t in inputs)
-        if finite:
+        if finite or self._any_input:
             self.first = self._describe(name, inputs, outputs[0], finite)
         elif self.first_nan is None and _has_nan(outputs) and not _has_nan(inputs):
             self.first_nan = self._describe(name, inputs, outputs[0], finite)
@@ -108,45 +128,11 @@ class _Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's c
             "module": module,
             "place": place,
             "inputs_finite": finite,
-            "row": first_row(~torch.isfinite(output)),
+            "row": first_row(~torch.isfinite(output), self._rows),
+            "result": extremes(output),
             "values": [extremes(t) for t in inputs[:3]],
         }
 
 
-def _floats(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        if value.is_floating_point() and value.layout is torch.strided:
-            yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _floats(item)
-    elif isinstance(value, (tuple, list)):
-        for item in value:
-            yield from _floats(item)
-
-
 def _has_nan(tensors: list[Tensor]) -> bool:
     return any(bool(torch.isnan(t).any()) for t in tensors)
-
-
-def first_row(bad: Tensor) -> int | None:
-    """Index in the first dimension of the first marked entry."""
-    if bad.dim() == 0:
-        return None
-    rows = bad.reshape(bad.shape[0], -1).any(1).nonzero()
-    return int(rows[0]) if len(rows) else None
-
-
-def extremes(x: Tensor) -> dict[str, Any]:
-    """Smallest, largest and how many are zero, NaN, infinite."""
-    x = x.detach()
-    finite = x[torch.isfinite(x)]
-    return {
-        "shape": list(x.shape),
-        "min": float(finite.min()) if finite.numel() else None,
-        "max": float(finite.max()) if finite.numel() else None,
-        "absmin": float(finite.abs().min()) if finite.numel() else None,
-        "zeros": int((x == 0).sum()),
-        "nan": int(torch.isnan(x).sum()),
-        "inf": int(torch.isinf(x).sum()),
-    }

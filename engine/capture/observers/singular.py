@@ -57,12 +57,17 @@ def find(root: Any) -> list[Singular]:
             exponent = getattr(node, "_saved_exponent", None) if name == "PowBackward0" else None
             place = node.metadata.get(LINE_MARK)
             found.append(Singular(name, path, place, masked, float(exponent) if exponent is not None else None))
-        masked = masked or name.startswith(("Where", "MaskedFill", "MaskedSelect", "IndexPut"))
+        masked = masked or hides(name)
         for i, (following, _) in enumerate(node.next_functions):
             if following is not None and following not in seen:
                 seen.add(following)
                 queue.append((following, (*path, i), masked))
     return found
+
+
+def hides(name: str) -> bool:
+    """Whether a node of this name lets only a part of its operand through to the loss."""
+    return name.startswith(("Where", "MaskedFill", "MaskedSelect", "IndexPut"))
 
 
 def follow(root: Any, singular: Singular) -> Any:

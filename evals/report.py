@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from aitia.evals.confusion import confusion
+from aitia.evals.confusion import markdown as confusion_markdown
 from aitia.evals.opinions import told
 from aitia.evals.score import (
     Case,
     calibration,
-    confusion,
     hit,
     onset_errors,
     risk_coverage,
@@ -122,10 +123,7 @@ def _markdown(data: dict[str, Any]) -> str:
         parts.append(f"Right for the first time after the onset: median {number(late['median'])} steps, "
                      f"95 % within {number(late['p95'])} steps.")  # fmt: skip
     parts += _calibration(data)
-    parts += ["\n## Within each look-alike family\n", "| family | right | of | mistaken |", "|---|---|---|---|"]
-    for name, family in data["families"].items():
-        wrong = "; ".join(f"{pair} ({n})" if n > 1 else pair for pair, n in family["wrong"].items()) or "none"
-        parts.append(f"| {name} | {family['right']} | {family['n']} | {wrong} |")
+    parts += confusion_markdown(data["families"])
     parts += _fix(data)
     parts += told(data.get("model"))
     parts += _exact(data)

@@ -261,21 +261,6 @@ def risk_coverage(cases: Sequence[Case], answerer: str) -> list[dict[str, float]
     return points
 
 
-def confusion(cases: Sequence[Case], answerer: str) -> dict[str, dict[str, Any]]:
-    """Per look-alike family: how many first answers are right, and what the others were."""
-    found: dict[str, dict[str, Any]] = {}
-    for name, members in FAMILIES.items():
-        inside = [c for c in cases if c.variant == "faulty" and set(c.truth.all_causes) & set(members)]
-        wrong: dict[str, int] = {}
-        for case in inside:
-            if not hit(case, case.replies[answerer], 1):
-                pair = f"{case.truth.cause} → {case.replies[answerer].first}"
-                wrong[pair] = wrong.get(pair, 0) + 1
-        if inside:
-            found[name] = {"n": len(inside), "right": len(inside) - sum(wrong.values()), "wrong": wrong}
-    return found
-
-
 def stability(cases: Sequence[Case], answerer: str) -> dict[str, Any]:
     """Share of program variants whose first answer is the same for every seed; None with one seed."""
     answers: dict[tuple[str, str], list[str]] = {}

@@ -34,9 +34,9 @@ def propose(run: Run, hypothesis: CausalHypothesis) -> Fix:
 
 def advice(hypothesis: CausalHypothesis) -> str:
     """The cause's repair in one sentence."""
-    from aitia.engine.causes import CAUSES
+    from aitia.engine.causes.custom import catalogue
 
-    cause = CAUSES.get(hypothesis.cause)
+    cause = catalogue().get(hypothesis.cause)
     if cause is not None:
         return cause.repair
     return hypothesis.fix.summary if hypothesis.fix is not None else f"no repair is known for {hypothesis.cause}"

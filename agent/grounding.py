@@ -134,6 +134,7 @@ def _names(hypotheses: Sequence[CausalHypothesis]) -> set[str]:
 
 
 def _is_cause(text: str) -> bool:
-    from aitia.engine.causes import CAUSES
+    from aitia.engine.causes.custom import catalogue
 
-    return text in CAUSES or text.partition(".")[0] in {c.partition(".")[0] for c in CAUSES}
+    known = catalogue()
+    return text in known or text.partition(".")[0] in {c.partition(".")[0] for c in known}

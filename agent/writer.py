@@ -70,9 +70,9 @@ def _talk(inputs: dict[str, str], lm: dspy.LM, notes: list[str]) -> tuple[str, s
 
 
 def _cause(hypothesis: CausalHypothesis) -> str:
-    from aitia.engine.causes import CAUSES
+    from aitia.engine.causes.custom import catalogue
 
-    known = CAUSES.get(hypothesis.cause)
+    known = catalogue().get(hypothesis.cause)
     where = ""
     if hypothesis.location is not None:
         where = f" at {hypothesis.location.file} line {', '.join(map(str, hypothesis.location.lines))}"

@@ -11,6 +11,7 @@ import typing as _typing
 if _typing.TYPE_CHECKING:
     from aitia.engine.capture.watch import NeuralDbg as NeuralDbg
     from aitia.engine.capture.watch import watch as watch
+    from aitia.engine.causes.custom import cause as cause
     from aitia.engine.reason import diagnose as diagnose
     from aitia.engine.records import CausalHypothesis as CausalHypothesis
     from aitia.engine.records import Diagnosis as Diagnosis
@@ -33,6 +34,7 @@ _HOME = {
     "NeuralDbg": "aitia.engine.capture.watch",
     "Run": "aitia.engine.store.reader",
     "SemanticEvent": "aitia.engine.records",
+    "cause": "aitia.engine.causes.custom",
     "diagnose": "aitia.engine.reason",
     "watch": "aitia.engine.capture.watch",
 }
@@ -49,6 +51,7 @@ __all__ = [
     "Run",
     "SemanticEvent",
     "__version__",
+    "cause",
     "diagnose",
     "load_ipython_extension",
     "open_run",

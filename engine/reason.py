@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from aitia.engine.case import Case
-from aitia.engine.causes import CAUSES
 from aitia.engine.causes.base import PRIOR, Cause, Weight
+from aitia.engine.causes.custom import broken, catalogue
 from aitia.engine.locate import locate
 from aitia.engine.records import (
     MAX_HYPOTHESES,
@@ -77,7 +77,7 @@ class Judgement:
     suspects: tuple[Suspect, ...]
     symptoms: tuple[Symptom, ...]
     faults: tuple[str, ...]
-    """Causes whose rule failed on this run (a fault of ours, told in the answer)."""
+    """Rules that failed on this run and rule sets that could not be loaded, told in the answer."""
 
 
 @lru_cache(maxsize=1)
@@ -95,13 +95,14 @@ def confidence(score: float) -> float:
 
 def judge(case: Case) -> Judgement:
     """Weigh every cause of the catalogue against the run."""
-    suspects, faults = [], []
+    known = catalogue()
+    suspects, faults = [], list(broken())
     with np.errstate(all="ignore"):
-        for cause in CAUSES.values():
+        for cause in known.values():
             try:
-                weights = list(cause.weigh(case))
+                weights = _weighed(cause, case)
             except Exception as error:  # noqa: BLE001 - one rule's fault must not cost the whole answer; it is told
-                faults.append(f"{cause.id} ({type(error).__name__}: {error})")
+                faults.append(f"the rule of {cause.id} failed on this run ({type(error).__name__}: {error})")
                 continue
             suspect = Suspect(cause, weights)
             if suspect.seen:
@@ -110,6 +111,14 @@ def judge(case: Case) -> Judgement:
     _explain_away(suspects)
     suspects.sort(key=lambda s: (-s.score, -s.raw, s.cause.id))
     return Judgement(tuple(suspects), tuple(found), tuple(faults))
+
+
+def _weighed(cause: Cause, case: Case) -> list[Weight]:
+    weights = list(cause.weigh(case))
+    strange = next((w for w in weights if not isinstance(w, Weight)), None)
+    if strange is not None:
+        raise TypeError(f"expected evidence made by supports, symptom or against, found {type(strange).__name__}")
+    return weights
 
 
 def _explain_away(suspects: list[Suspect]) -> None:
@@ -234,5 +243,5 @@ def _next(verdict: Verdict, judgement: Judgement, shown: list[Suspect]) -> tuple
     if verdict == "unknown":
         steps = [f"{s.cause.next_measurement} (for {s.cause.id})" for s in shown if s.cause.next_measurement]
         steps += [s.next_step for s in judgement.symptoms if s.next_step]
-    steps += [f"the rule of {fault} failed on this run: please report it" for fault in judgement.faults]
+    steps += [f"{fault}: please report it to its author" for fault in judgement.faults]
     return tuple(dict.fromkeys(steps))[:6]

@@ -70,7 +70,7 @@ def explain_cause(
     Raises:
         KeyError: the diagnosis has no such hypothesis; the message names those it has.
     """
-    from aitia.engine.causes import CAUSES
+    from aitia.engine.causes.custom import catalogue
     from aitia.engine.events import events
     from aitia.engine.graph import mermaid
 
@@ -98,7 +98,7 @@ def explain_cause(
             graph=drawn,
         )
     chosen = _find(diagnosis, hypothesis)
-    cause = CAUSES.get(chosen.cause)
+    cause = catalogue().get(chosen.cause)
     cited = set(chosen.evidence) | set(chosen.against)
     told = "; ".join(clean(e.statement, 300) for e in diagnosis.evidence if e.id in chosen.evidence[:2])
     title = cause.title if cause else chosen.cause

@@ -20,12 +20,15 @@ def causes(
 ) -> None:
     """List the causes that can be found, or tell all about one: look-alikes, repair, source."""
     from aitia.commands.screen import console, say_json
-    from aitia.engine.causes import CAUSES
+    from aitia.engine.causes.custom import broken, catalogue
     from aitia.engine.store.errors import AitiaError
 
-    found = [c for i, c in sorted(CAUSES.items()) if cause is None or cause in i]
+    known = catalogue()
+    for what in broken():
+        typer.echo(f"aitia: {what}", err=True)
+    found = [c for i, c in sorted(known.items()) if cause is None or cause in i]
     if not found:
-        raise AitiaError(f"no cause {cause!r}; `aitia causes` lists all {len(CAUSES)}.")
+        raise AitiaError(f"no cause {cause!r}; `aitia causes` lists all {len(known)}.")
     if as_json:
         say_json({"causes": [_data(c) for c in found]})
         return

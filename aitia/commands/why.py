@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -26,6 +27,9 @@ def why(
     show_prompt: Annotated[
         bool, typer.Option("--show-prompt", help="Print what would be sent to the model, and send nothing.")
     ] = False,
+    rules: Annotated[
+        Path | None, typer.Option("--rules", metavar="FILE", help="Also weigh the causes that this file declares.")
+    ] = None,
     runs: Runs = None,
     as_json: AsJson = False,
 ) -> None:
@@ -36,6 +40,10 @@ def why(
     opened = open_run(run, runs_root(runs))
     from aitia.agent.diagnosis import answer
 
+    if rules is not None:
+        from aitia.engine.causes.custom import load_file
+
+        load_file(rules, runs_root(runs))
     if show_prompt:
         from aitia.agent.diagnosis import prompt
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from aitia.agent.errors import LanguageModelError
-from aitia.agent.focus import focus, measure
+from aitia.agent.focus import OF_A_SUBJECT, focus, measure, subject
+from aitia.agent.suspicion import addressed
 from aitia.engine.reason import diagnose
 from aitia.engine.records import Diagnosis, Evidence
 from aitia.engine.store.reader import Run
@@ -54,14 +55,16 @@ def with_fixes(run: Run, diagnosis: Diagnosis) -> Diagnosis:
 
 
 def by_rules(run: Run, words: str | None = None) -> Diagnosis:
-    """The rules' diagnosis, with the measurements that the user's words ask for."""
+    """The rules' diagnosis, with what the user's words ask for: measurements, a layer they name, a suspicion."""
     diagnosis = diagnose(run)
-    evidence, replies = list(diagnosis.evidence), list[str]()
-    for name in focus(words)[:MAX_ASKED]:
-        result = measure(run, name)
+    evidence, replies, of = list(diagnosis.evidence), addressed(diagnosis, words), subject(run, words)
+    asked = focus(words) or (tuple(OF_A_SUBJECT) if of else ())
+    for name in asked[:MAX_ASKED]:
+        result = measure(run, name, of)
         if result is None:
             continue
-        replies.append(f"On {name}: {result.summary}")
+        place = f"{name} of {of}" if of and name in OF_A_SUBJECT else name
+        replies.append(f"On {place}: {result.summary}")
         evidence += _new(result.evidence, evidence)
     if not replies:
         return diagnosis

@@ -29,6 +29,7 @@ MAX_WANTED = 4
 """Measurements a model may ask for in all."""
 MAX_MOVE = 0.05
 """How far the model's order moves a calibrated confidence: less than the gap between neighbouring bins of it."""
+UNREADABLE = "your answer could not be read: write one JSON object with verdicts, reply and measurements_wanted"
 NOT_USED = "the language model's answer was not used"
 MAX_EXPLANATION = 1200
 """Characters: a few sentences. What is longer was asked for by somebody else."""
@@ -59,6 +60,11 @@ class _Checked:
     verdicts: list[Verdict]
     reply: str | None
     problems: list[str]
+
+    @property
+    def worth(self) -> tuple[bool, int, bool]:
+        """What is left of the answer when the ungrounded parts are dropped."""
+        return not self.problems, len(self.verdicts), self.reply is not None
 
 
 def consult(run: Run, diagnosis: Diagnosis, lm: dspy.LM, words: str | None = None, deep: bool = False) -> Consultation:
@@ -110,11 +116,17 @@ class _Talk:
         dspy = quiet_dspy()
         base, state = self.state.diagnosis, self.state
         evidence, offered = list(base.evidence), dict(focus.OFFERED) if self.deep else {}
-        checked, attempts, rounds = _Checked([], None, []), 0, 0
+        best: _Checked | None = None
+        problems, attempts, rounds = list[str](), 0, 0
         with dspy.context(lm=self.lm, adapter=adapter(), disable_history=True), dspy.track_usage() as usage:
             while state.calls < MAX_CALLS and attempts < ATTEMPTS:
                 shown = prompt.inputs(self.of, base, evidence, self.words, [f"{n}: {w}" for n, w in offered.items()])
-                answer = self._ask({**shown, "problems_with_last_answer": checked.problems})
+                try:
+                    answer = self._ask({**shown, "problems_with_last_answer": problems})
+                except dspy.AdapterParseError:
+                    attempts, problems = attempts + 1, [UNREADABLE]
+                    state.notes.append(f"refused: {UNREADABLE}")
+                    continue
                 wanted = [name for name in answer.measurements_wanted or [] if name in offered]
                 if wanted and rounds < MAX_ROUNDS and state.calls < MAX_CALLS:
                     rounds += 1
@@ -124,15 +136,18 @@ class _Talk:
                 checked = check(
                     answer.verdicts, answer.reply, base, evidence, shown["training_script"], names=names_of(self.of)
                 )
-                state.notes += [f"refused: {p}" for p in checked.problems]
-                if not checked.problems:
+                problems = checked.problems
+                state.notes += [f"refused: {p}" for p in problems]
+                if best is None or checked.worth >= best.worth:
+                    best = checked
+                if not problems:
                     break
         state.tokens = sum(int(u.get("total_tokens") or 0) for u in usage.get_total_tokens().values())
-        if checked.problems and not checked.verdicts and base.hypotheses:
+        if best is None or (best.problems and not best.verdicts and (base.hypotheses or best.reply is None)):
             state.notes.append(f"{NOT_USED}: it failed the checks twice")
             state.diagnosis = fallback(base, self.lm.model)
         else:
-            state.diagnosis = merge(base, checked.verdicts, checked.reply, tuple(evidence), self.lm.model)
+            state.diagnosis = merge(base, best.verdicts, best.reply, tuple(evidence), self.lm.model)
 
     def _ask(self, inputs: dict[str, Any]) -> Any:
         predict = DIAGNOSE.predictor(self.lm.model)

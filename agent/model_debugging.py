@@ -96,7 +96,8 @@ class ModelDebuggingAgent:
         level = {"basic": (), "detailed": ("layers", "gradients"), "comprehensive": tuple(focus.MEASUREMENTS)}
         asked = focus.focus(words) if self.config.level != "basic" else ()
         names = [n for n in focus.MEASUREMENTS if n in {*level[self.config.level], *self.config.monitor, *asked}]
-        results = {name: _measured(run, name) for name in names}
+        of = focus.subject(run, words)
+        results = {name: _measured(run, name, of) for name in names}
         ledger: dict[str, Evidence] = {e.id: e for e in diagnosis.evidence}
         for result in results.values():
             ledger |= {e.id: e for e in result.evidence if e.id not in ledger}
@@ -118,9 +119,9 @@ def _known(config: DebuggingConfig) -> None:
         raise ConfigurationError("require_llm needs a model, e.g. model='ollama/qwen3:8b'.")
 
 
-def _measured(run: Run, name: str) -> ToolResult:
+def _measured(run: Run, name: str, of: str | None) -> ToolResult:
     try:
-        result = focus.measure(run, name)
+        result = focus.measure(run, name, of)
     except Exception as error:
         raise ProfilingError(f"{name} could not be measured on {run.id}: {type(error).__name__}: {error}") from error
     if result is None:

@@ -24,6 +24,8 @@ CONTEXT_LINES = 25
 """Lines of the script kept around an accused line when the whole does not fit."""
 MAX_EVIDENCE = 40
 """Lines of evidence; those that a hypothesis cites come first."""
+MAX_ALIKE = 2
+"""Look-alikes told with a hypothesis; they are ordered by likeness."""
 NO_SCRIPT = "(not recorded)"
 FIELD_MARK = re.compile(r"\[\[\s*##")
 """How the adapter marks the fields of a prompt; in text of the user's it could begin a field of its own."""
@@ -79,7 +81,7 @@ def _line(hypothesis: CausalHypothesis) -> str:
     return (
         f"{hypothesis.id} {hypothesis.cause}{where} confidence={hypothesis.confidence:.2f} "
         f"for={','.join(hypothesis.evidence) or '-'} against={','.join(hypothesis.against) or '-'}: "
-        f"{_short(hypothesis.explanation)}"
+        f"{_short(hypothesis.explanation)}{''.join(f' Not {_short(x)}.' for x in hypothesis.mistaken_for[:MAX_ALIKE])}"
     )
 
 

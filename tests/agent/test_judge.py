@@ -74,6 +74,29 @@ def test_what_is_made_up_is_sent_back_in_these_words(
     assert any(words in note for note in done.notes)
 
 
+def test_an_answer_that_cannot_be_read_is_asked_for_again(
+    run: Run, diagnosis: Diagnosis, lm: Any, answers: Answers
+) -> None:
+    """Small models forget the form once; told so, they may keep it."""
+    route = answers("The rate is too high.", GOOD)
+
+    done = consult(run, diagnosis, lm)
+
+    assert "your answer could not be read: write one JSON object" in sent(route, 1)
+    assert (done.diagnosis.mode, done.calls) == ("llm", 2)
+
+
+def test_the_better_of_two_answers_is_kept(run: Run, diagnosis: Diagnosis, lm: Any, answers: Answers) -> None:
+    """A second answer that is worse than the first does not replace what was grounded in it."""
+    first = {**GOOD, "reply": "I am 95% sure [E1]."}
+    answers(first, {**first, "verdicts": [altered(evidence_ids=["E9"])["verdicts"][0]]})
+
+    found = consult(run, diagnosis, lm).diagnosis
+
+    assert (found.mode, found.summary) == ("llm", diagnosis.summary)
+    assert found.hypotheses[0].explanation == GOOD["verdicts"][0]["explanation"]
+
+
 def test_what_stays_made_up_is_dropped(run: Run, diagnosis: Diagnosis, lm: Any, answers: Answers) -> None:
     """The verdict that is twice ungrounded keeps the rules' explanation, the other one the model's."""
     bad = altered(1, explanation="77% of the units are dead [E3].")
@@ -109,10 +132,10 @@ def test_twice_all_made_up_falls_back_to_the_rules(run: Run, diagnosis: Diagnosi
         (httpx.ReadTimeout("silence"), 3),
         (httpx.ConnectError("hang up"), 3),
         (httpx.Response(200, text="<html>a proxy's page</html>"), 1),
-        (httpx.Response(200, json={"id": "c", "object": "chat.completion", "model": "m", "choices": []}), 1),
-        ("I think the learning rate is too high.", 1),
-        ('{"verdicts": [{"hypothesis_id": "H1"', 1),
-        ("", 1),
+        (httpx.Response(200, json={"id": "c", "object": "chat.completion", "model": "m", "choices": []}), 2),
+        ("I think the learning rate is too high.", 2),
+        ('{"verdicts": [{"hypothesis_id": "H1"', 2),
+        ("", 2),
     ],
     ids=["500", "429", "retry-after an hour", "timeout", "hang-up", "html", "no choices", "prose", "cut", "empty"],
 )

@@ -6,7 +6,6 @@ import json
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from programs import run_of
@@ -186,21 +185,3 @@ def test_what_would_be_sent_can_be_read_first(run: Run) -> None:
 
     for part in ("why flat?", "[E1] gradient_debugger:", "H1 optimizer.stale_param_reference", "torch.optim.SGD"):
         assert part in text
-
-
-@pytest.mark.parametrize(
-    ("words", "tool"),
-    [
-        ("each epoch takes too long", "performance_profiler"),
-        ("it is not converging at all", "gradient_debugger"),
-        ("my RAM usage grows until it is killed", "memory_tracker"),
-    ],
-)
-def test_the_users_words_decide_what_is_examined(run: Run, words: str, tool: str) -> None:
-    """Three phrasings, three measurements; without words none of them."""
-    plain: Any = {e.tool for e in answer(run).evidence}
-    asked = answer(run, words=words)
-
-    added = {e.tool for e in asked.evidence if int(e.id[1:]) >= 100}
-    assert tool in added or tool in asked.summary or f"On {tool.split('_', maxsplit=1)[0]}" in asked.summary
-    assert not {t for t in plain if t in {"performance_profiler", "memory_tracker"}}

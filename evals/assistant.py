@@ -261,9 +261,9 @@ async def first_answer(root: Path) -> float:
     return seconds
 
 
-def _refused(text: str) -> bool:
+def _refused(texts: list[str]) -> bool:
     """Whether an error says what to do instead: a plot of what a run has not measured."""
-    return "was not measured in this run" in text
+    return any("was not measured in this run" in text for text in texts)
 
 
 async def largest(split: str) -> list[tuple[str, int, int, str]]:
@@ -282,10 +282,11 @@ async def largest(split: str) -> list[tuple[str, int, int, str]]:
                         arguments["response_format"] = "detailed"
                     result = await client.call_tool(tool.name, arguments)
                     label = f"{program.name}/{variant}"
-                    if result.is_error and not _refused(result.content[0].text):
-                        raise RuntimeError(f"{tool.name} on {label}: {result.content[0].text}")
+                    texts = [c.text for c in result.content if c.type == "text"]
+                    if result.is_error and not _refused(texts):
+                        raise RuntimeError(f"{tool.name} on {label}: {' '.join(texts)}")
                     count, most, whose = worst.get(tool.name, (0, 0, ""))
-                    mine = size(result.structured_content or [c.text for c in result.content if c.type == "text"])
+                    mine = size(result.structured_content or texts)
                     worst[tool.name] = (count + 1, *max((most, whose), (mine, label)))
     return [(tool, *values) for tool, values in worst.items()]
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from aitia.evals.again import sentences
 from aitia.evals.confusion import confusion
 from aitia.evals.confusion import markdown as confusion_markdown
 from aitia.evals.opinions import told
@@ -131,6 +132,7 @@ def _markdown(data: dict[str, Any]) -> str:
     parts.append("\n## Cost and stability\n")
     if stable["share"] is not None:
         parts.append(f"Same first answer for every seed: {stable['share']:.0%} of {stable['n']} program variants.\n")
+    parts += sentences(data.get("again"))
     if over["median"] is not None:
         parts.append(f"The recorder's own share of the recorded steps: median {over['median']:.1%}, "
                      f"95th percentile {over['p95']:.1%}.\n")  # fmt: skip

@@ -27,6 +27,7 @@ from aitia.engine.records import Diagnosis
 from aitia.engine.store.reader import Run
 from aitia.evals import exact, kill
 from aitia.evals import peers as peers_room
+from aitia.evals.again import compared
 from aitia.evals.baselines import BASELINES
 from aitia.evals.latency import first_right
 from aitia.evals.opinions import Panel, announce
@@ -55,6 +56,7 @@ def evaluate(
     model: str | None = None,
     api_base: str | None = None,
     bit_exact: bool = False,
+    again: bool = False,
 ) -> Report:
     """Record what is missing, ask about everything, write `report.md` and `report.json`, and return the report.
 
@@ -65,6 +67,7 @@ def evaluate(
     With `model` a language model is asked about everything, too, and stands beside the rules.
     With `bit_exact` every program also runs alone, and what it prints is compared with what it printed when recorded.
     With `fix` the repair of every faulty program and every look-alike is written, proved, and tried with unseen seeds.
+    With `again` everything is recorded a second time with the same seed, and the two answers are compared.
     """
     programs = [load(name, split) for name in names] or [p for p in load_all(split) if admitted(p)]
     plan = [(p, v, s, job_for(p, v, s, CACHE)) for p in programs for v in variants(p) for s in range(seeds)]
@@ -107,6 +110,10 @@ def evaluate(
         meta["fix"] = _repairs([(p, v, done[job.folder]) for p, v, s, job in plan if s == 0 and v != "repaired"], say)
     if bit_exact:
         meta["bit_exact"] = exact.summary(exact.compare([(p, v, s, done[j.folder]) for p, v, s, j in plan], jobs, say))
+    if again:
+        second = [(job_for(p, v, s, CACHE / "again"), p, v, s) for p, v, s, _ in plan if s == 0]
+        twins = recorded([job for job, *_ in second], say, jobs=jobs, executor=executor, stale_ok=stale_ok)
+        meta["again"] = compared(_pairs(cases, [(p, v, s, twins[job.folder]) for job, p, v, s in second]))
     report = build(cases, meta)
     folder = out or CACHE / ("partial" if names else split)
     folder.mkdir(parents=True, exist_ok=True)
@@ -115,6 +122,15 @@ def evaluate(
     (folder / "misses.txt").write_text(report.misses, encoding="utf-8")
     say(f"written: {folder / 'report.md'}, report.json, misses.txt")
     return report
+
+
+def _pairs(cases: list[Case], twins: list[tuple[Program, str, int, Recording]]) -> Iterator[tuple[str, Reply, Reply]]:
+    """Name and both answers of every case that was recorded twice."""
+    first = {(c.program, c.variant, c.seed): c.replies[OURS] for c in cases}
+    for program, variant, seed, recording in twins:
+        known = first.get((program.name, variant, seed))
+        if known is not None and recording.path is not None:
+            yield f"{program.name}/{variant}", known, _ours(Run(recording.path), recording)[0]
 
 
 def recorded(
@@ -290,6 +306,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--latency", action="store_true", help="also measure how soon each answer is right")
     parser.add_argument("--bit-exact", action="store_true", help="also run every program alone and compare its output")
     parser.add_argument("--fix", action="store_true", help="also repair every program and try the repair")
+    parser.add_argument("--again", action="store_true", help="also record everything twice and compare the answers")
     parser.add_argument("--misses", action="store_true", help="also list every wrong answer")
     parser.add_argument("--stale-ok", action="store_true", help="accept recordings made by older code")
     options = parser.parse_args(argv)
@@ -301,7 +318,7 @@ def main(argv: list[str] | None = None) -> int:
     report = evaluate(
         options.names, split=options.split, jobs=options.jobs, seeds=options.seeds, out=options.out,
         stale_ok=options.stale_ok, peers=options.peers, latency=options.latency, fix=options.fix,
-        bit_exact=options.bit_exact,
+        bit_exact=options.bit_exact, again=options.again,
     )  # fmt: skip
     print(report.markdown)
     if options.misses:

@@ -30,6 +30,9 @@ def evaluate(
     bit_exact: Annotated[
         bool, typer.Option("--bit-exact", help="Also run every program alone and compare what it prints.")
     ] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Also record everything twice and compare the answers.")
+    ] = False,
     executor: Annotated[
         str | None,
         typer.Option(
@@ -53,7 +56,7 @@ def evaluate(
         try:
             report = measure(
                 names or [], split=split, jobs=jobs, seeds=seeds, out=out, quiet=as_json, peers=peers, latency=latency,
-                fix=fix, bit_exact=bit_exact, executor=pool, model=model, api_base=api_base,
+                fix=fix, bit_exact=bit_exact, again=again, executor=pool, model=model, api_base=api_base,
             )  # fmt: skip
         except ZooError as error:
             raise AitiaError(str(error)) from None

@@ -95,7 +95,7 @@ class Watch(Observer):
         args, kwargs, loss = self._batch
         self._batch, self._seen, self._args, self._kwargs = ((), {}, None), None, (), {}
         self._output = self._loss = None
-        if model is None or not _finite(model) or self.recorder.step == 0:
+        if model is None or not _finite(model):  # a program that never steps has a model all the same
             return
         budget = min(AT_MOST, max(AT_LEAST, SHARE * self.recorder.seconds()))
         started = time.perf_counter()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Literal
 
 from aitia.engine.records import CausalHypothesis, Diagnosis, Evidence, Record
 from aitia.engine.store.reader import Run
@@ -15,6 +15,10 @@ __all__ = ["Comparison", "Explanation", "compare_runs", "explain_cause"]
 
 MAX_EVENTS: Final = 12
 """A chain longer than this is a log, not an explanation."""
+
+
+View = Literal["summary", "graph", "svg"]
+"""What `explain_cause` adds to its words: nothing, Mermaid text, or a picture."""
 
 
 class Link(Record):
@@ -40,7 +44,7 @@ class LookAlike(Record):
 class Explanation(ToolResult):
     """How a cause works, how it showed in this run, and what it is mistaken for."""
 
-    shrinkable: ClassVar[tuple[str, ...]] = ("graph", "look_alikes", "events", "evidence")
+    shrinkable: ClassVar[tuple[str, ...]] = ("svg", "graph", "look_alikes", "events", "evidence")
     hypothesis: str | None = None
     cause: str | None = None
     title: str | None = None
@@ -60,10 +64,12 @@ class Explanation(ToolResult):
     source: str | None = None
     graph: str | None = None
     """Mermaid text of the chain."""
+    svg: str | None = None
+    """The chain as a picture, to be written to a file."""
 
 
 def explain_cause(
-    run: Run, hypothesis: str = "H1", *, graph: bool = False, diagnosis: Diagnosis | None = None
+    run: Run, hypothesis: str = "H1", *, view: View = "summary", diagnosis: Diagnosis | None = None
 ) -> Explanation:
     """The chain behind one hypothesis of a run's diagnosis, given by its id (`H1`) or by its cause id.
 
@@ -71,6 +77,7 @@ def explain_cause(
         KeyError: the diagnosis has no such hypothesis; the message names those it has.
     """
     from aitia.engine.causes.custom import catalogue
+    from aitia.engine.drawing import svg
     from aitia.engine.events import events
     from aitia.engine.graph import mermaid
 
@@ -88,7 +95,8 @@ def explain_cause(
         )
         for e in events(run)[:MAX_EVENTS]
     )
-    drawn = clean(mermaid(run, diagnosis), 6_000) if graph else None
+    drawn = clean(mermaid(run, diagnosis), 6_000) if view == "graph" else None
+    picture = svg(run, diagnosis, lambda text: clean(text, 300)) if view == "svg" else None
     if not diagnosis.hypotheses:
         return Explanation(
             run=run.id,
@@ -96,6 +104,7 @@ def explain_cause(
             suggested_actions=_actions(run.id, None),
             events=links,
             graph=drawn,
+            svg=picture,
         )
     chosen = _find(diagnosis, hypothesis)
     cause = catalogue().get(chosen.cause)
@@ -123,6 +132,7 @@ def explain_cause(
         next_measurement=(cause.next_measurement or None) if cause else None,
         source=(cause.source or None) if cause else None,
         graph=drawn,
+        svg=picture,
     )
 
 

@@ -13,7 +13,7 @@ from pydantic import Field
 from aitia.engine.records import Diagnosis, RunStatus
 from aitia.engine.store.reader import Run
 from aitia.tools.answer import changed, diagnosis_of
-from aitia.tools.causal import Explanation, explain_cause
+from aitia.tools.causal import Explanation, View, explain_cause
 from aitia.tools.compare import Comparison, compare_runs
 from aitia.tools.error_diagnoser import LOG_CHARS, ErrorDiagnoser, ErrorReport
 from aitia.tools.gradient_debugger import GradientDebugger, GradientReport
@@ -108,12 +108,14 @@ class Surface:
         self,
         run: RunArgument = "latest",
         hypothesis: Annotated[str, Field(description="Id from diagnose (`H1`) or a cause id it named.")] = "H1",
-        view: Annotated[Literal["summary", "graph"], Field(description="`graph` adds a Mermaid graph.")] = "summary",
+        view: Annotated[
+            View, Field(description="`graph` adds a Mermaid graph, `svg` a picture to write to a file.")
+        ] = "summary",
     ) -> Explanation:
         """Explain one hypothesis: chain of events from cause to symptom, look-alikes and what separates them,
         repair, source. Call it after diagnose, to justify or to doubt its answer."""
         opened = self.open(run)
-        return explain_cause(opened, hypothesis, graph=view == "graph", diagnosis=self.answer(opened))
+        return explain_cause(opened, hypothesis, view=view, diagnosis=self.answer(opened))
 
     def compare_runs(
         self,

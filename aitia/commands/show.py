@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -49,6 +50,9 @@ def show(
         str | None, typer.Option("--only", metavar="NAME", help="Only this layer or parameter, by its dotted path.")
     ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Rows of layers or gradients, worst first.")] = 12,
+    svg: Annotated[
+        Path | None, typer.Option("--svg", metavar="FILE", help="Draw the graph into this file (with graph).")
+    ] = None,
     runs: Runs = None,
     as_json: AsJson = False,
 ) -> None:
@@ -57,11 +61,13 @@ def show(
     from aitia.engine.store.errors import AitiaError
     from aitia.engine.store.reader import open_run, runs_root
 
+    if svg is not None and aspect is not Aspect.GRAPH:
+        raise AitiaError(f"--svg draws the causal graph: aitia show {run} graph --svg {svg}")
     opened = open_run(None if run == "latest" else run, runs_root(runs))
     if aspect is Aspect.EVENTS:
         _events(opened, as_json)
     elif aspect is Aspect.GRAPH:
-        _graph(opened, as_json)
+        _graph(opened, as_json, svg)
     else:
         try:
             result = _tool(opened, aspect, only, limit)
@@ -120,13 +126,20 @@ def _events(run: Run, as_json: bool) -> None:
     screen.print(table)
 
 
-def _graph(run: Run, as_json: bool) -> None:
+def _graph(run: Run, as_json: bool, file: Path | None) -> None:
     from aitia.commands.screen import clean, say_json
     from aitia.engine.graph import mermaid
     from aitia.engine.reason import diagnose
 
-    text = mermaid(run, diagnose(run))
-    if as_json:
+    found = diagnose(run)
+    text = mermaid(run, found)
+    if file is not None:
+        from aitia.engine.drawing import svg
+
+        file.write_text(svg(run, found), encoding="utf-8")
+    if file is not None and not as_json:
+        typer.echo(f"written: {file}")
+    elif as_json:
         say_json({"run": run.id, "mermaid": text})
     else:
         typer.echo(clean(text, 100_000))

@@ -116,6 +116,14 @@ class NeuralDbg:
 
         return list(diagnose(self.run()).hypotheses)
 
+    def export_svg_causal_graph(self) -> str:
+        """The causal chain behind the first answers, as a self-contained SVG picture."""
+        from aitia.engine.drawing import svg
+        from aitia.engine.reason import diagnose
+
+        run = self.run()
+        return svg(run, diagnose(run))
+
     def export_mermaid_causal_graph(self) -> str:
         """The chain from cause to symptom as a Mermaid graph."""
         from aitia.engine.graph import mermaid

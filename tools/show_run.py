@@ -45,6 +45,8 @@ class RunView(ToolResult):
     cause: str | None = None
     confidence: float | None = None
     onset_step: int | None = None
+    nonfinite_step: int | None = None
+    """Where the first NaN or Inf was seen; a missing value before it was not measured."""
     curves: tuple[Curve, ...] = ()
     layers: tuple[LayerState, ...] = ()
 
@@ -59,6 +61,7 @@ def view_of(run: Run, surface: Surface) -> RunView:
         at, shown = thin(steps, values, POINTS)
         if any(v is not None for v in shown):
             curves.append(Curve(name=name, steps=tuple(at), values=tuple(shown)))
+    lost = [fact.step for fact in run.facts("nonfinite")]
     told = f"accused: {best.cause} ({best.confidence:.2f})" if best else "nothing is accused"
     return RunView(
         run=run.id,
@@ -69,6 +72,7 @@ def view_of(run: Run, surface: Surface) -> RunView:
         cause=best.cause if best else None,
         confidence=best.confidence if best else None,
         onset_step=diagnosis.onset_step,
+        nonfinite_step=min(lost, default=None),
         curves=tuple(curves),
         layers=tuple(LayerState(layer=x.layer, health=x.health) for x in LayerAnalyzer(run).analyze(limit=30).layers),
     )

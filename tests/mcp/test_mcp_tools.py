@@ -177,12 +177,15 @@ async def test_the_app_page_is_self_contained(connect: Connect) -> None:
         tool = next(t for t in (await client.list_tools()).tools if t.name == "show_run")
         page = (await client.read_resource(tool.meta["ui"]["resourceUri"])).contents[0]
         view = (await client.call_tool("show_run", {"run": "20260101-000000-stale_head"})).structured_content
+        broken = (await client.call_tool("show_run", {"run": "20260101-000000-nan"})).structured_content
 
     assert page.mime_type == "text/html;profile=mcp-app"
     for outside in ("http://", "https://", "src=", "innerHTML", "@import", "fetch("):
         assert outside not in page.text.replace("http://www.w3.org/2000/svg", "")
     assert [c["name"] for c in view["curves"]] == ["loss", "gradient norm", "update ratio", "learning rate"]
     assert view["cause"] == "optimizer.stale_param_reference"
+    assert "nonfinite_step" not in view
+    assert broken["nonfinite_step"] == 31
 
 
 async def test_an_empty_place_says_what_to_do(tmp_path: Path) -> None:

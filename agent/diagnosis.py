@@ -24,12 +24,14 @@ def answer(
     words: str | None = None,
     deep: bool = False,
     require_llm: bool = False,
+    talk: Path | None = None,
 ) -> Diagnosis:
     """Why the run failed, with a fix for each hypothesis.
 
     `words` are the user's own: they decide what else is looked at, and the answer addresses them. With `model` the
     model orders and explains (`mode` is `llm`), or fails and the rules answer (`rules_fallback`); with `require_llm`
-    that failure is a `LanguageModelError` instead. Without `model` nothing of dspy is imported.
+    that failure is a `LanguageModelError` instead. The conversation is kept in `talk`, to be replayed. Without `model`
+    nothing of dspy is imported.
     """
     if model is None and require_llm:
         raise LanguageModelError("--require-llm needs a model: add --model provider/name.")
@@ -38,7 +40,12 @@ def answer(
         from aitia.agent.judge import complaint, consult
         from aitia.agent.lm import make_lm
 
-        diagnosis = consult(run, diagnosis, make_lm(model, api_base), words, deep).diagnosis
+        lm = make_lm(model, api_base)
+        if talk is not None:
+            from aitia.agent.replay_lm import recording
+
+            lm = recording(lm, talk)
+        diagnosis = consult(run, diagnosis, lm, words, deep).diagnosis
         if require_llm and diagnosis.mode == "rules_fallback":
             raise LanguageModelError(complaint(diagnosis))
     return again(run, with_fixes(run, diagnosis))

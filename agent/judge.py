@@ -200,7 +200,7 @@ def merge(
     """The rules' diagnosis in the model's order and words; confidence moves by at most `MAX_MOVE`."""
     ranks = {v.hypothesis_id: place for place, v in enumerate(verdicts)}
     words = {v.hypothesis_id: v for v in verdicts}
-    moved = [_moved(h, ranks, words) for h in base.hypotheses]
+    moved = [_moved(h, ranks, words, alone=len(base.hypotheses) == 1) for h in base.hypotheses]
     summary = reply or base.summary
     if reply and base.verdict != "faulty":  # what is not established stays said as the engine says it
         summary = f"{base.summary} {reply}"
@@ -211,10 +211,16 @@ def merge(
     })  # fmt: skip
 
 
-def _moved(hypothesis: CausalHypothesis, ranks: dict[str, int], words: dict[str, Verdict]) -> CausalHypothesis:
-    """One hypothesis after the model's judgement: first of its list up, last or left out down."""
+def _moved(
+    hypothesis: CausalHypothesis, ranks: dict[str, int], words: dict[str, Verdict], *, alone: bool
+) -> CausalHypothesis:
+    """One hypothesis after the model's judgement: first of its list up, last or left out down.
+
+    Agreeing with the only one there is chose nothing, so it moves nothing.
+    """
     place = ranks.get(hypothesis.id)
-    share = -1.0 if place is None else 1.0 - 2.0 * place / max(1, len(ranks) - 1) if len(ranks) > 1 else 1.0
+    first = 0.0 if alone else 1.0
+    share = -1.0 if place is None else 1.0 - 2.0 * place / max(1, len(ranks) - 1) if len(ranks) > 1 else first
     if share > 0 and hypothesis.confidence < FLOOR:
         share = 0.0
     changes: dict[str, Any] = {"confidence": round(min(1.0, max(0.0, hypothesis.confidence + MAX_MOVE * share)), 3)}

@@ -1,7 +1,8 @@
 """A language model that replays a recorded conversation, and one that records: tests and demos need no network.
 
 A conversation is a JSON Lines file: `{"request": [[role, text], …], "response": text}` per call. A line without
-`request` answers anything; one with a request answers only that, so that a drifted prompt is noticed.
+`request` answers anything; one with a request answers only that, so that a drifted prompt is noticed. A line without
+`response` says something about the file. Those of the package, for the demos, are in `prompts/talks`.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from aitia.agent.errors import ConfigurationError, LanguageModelError
 from aitia.agent.lm import quiet_dspy
+from aitia.agent.program import PROMPTS
 
 if TYPE_CHECKING:
     import dspy
 
 Request = list[list[str]]
+TALKS = PROMPTS / "talks"
 
 
 class ReplayEngine:
@@ -78,16 +81,21 @@ class RecordingEngine:
         text = answer.message.text or ""
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"request": asked, "response": text}, ensure_ascii=False) + "\n")
-        return reply(request, text)
+        return reply(request, text, answer.usage)
 
 
 def replay(path: str | Path) -> dspy.LM:
-    """A model that replays the conversation in a file."""
+    """A model that replays the conversation in a file, or one of the package by its name (`demo-flat`)."""
+    shipped = TALKS / f"{path}.jsonl"
+    file = Path(path) if Path(path).is_file() or not shipped.is_file() else shipped
     try:
-        lines = Path(path).read_text("utf-8").splitlines()
-        turns = [json.loads(line) for line in lines if line.strip()]
-    except (OSError, json.JSONDecodeError) as error:
-        raise ConfigurationError(f"no conversation can be replayed from {path}: {error}") from None
+        lines = [json.loads(line) for line in file.read_text("utf-8").splitlines() if line.strip()]
+        turns = [line for line in lines if "response" in line]
+    except (OSError, ValueError, TypeError) as error:
+        known = ", ".join(sorted(p.stem for p in TALKS.glob("*.jsonl")))
+        raise ConfigurationError(
+            f"no conversation can be replayed from {path}: {error}. Those of the package: {known}."
+        ) from None
     return with_engine(ReplayEngine(turns, Path(path).name), f"replay/{Path(path).name}")
 
 
@@ -116,10 +124,14 @@ def conversation(request: Any) -> Request:
     return ([["system", text]] if text else []) + turns
 
 
-def reply(request: Any, text: str) -> Any:
+def reply(request: Any, text: str, usage: Any = None) -> Any:
     """A complete response with that text."""
     from dspy.lm15 import Message, Response, TextPart, Usage
 
     return Response(
-        id=None, model=request.model, message=Message.assistant([TextPart(text)]), finish_reason="stop", usage=Usage()
+        id=None,
+        model=request.model,
+        message=Message.assistant([TextPart(text)]),
+        finish_reason="stop",
+        usage=usage or Usage(),
     )

@@ -64,7 +64,8 @@ def tell(screen: Console, run: Run, diagnosis: Diagnosis, *, fix: bool = True) -
 
 def _who(diagnosis: Diagnosis) -> str:
     if diagnosis.mode == "llm":
-        return clean(diagnosis.model or "a language model")
+        name = clean(diagnosis.model or "a language model")
+        return f"{name}, a conversation that is replayed; no model was asked" if name.startswith("replay/") else name
     if diagnosis.mode == "rules_fallback":
         return f"rules; {clean(diagnosis.model or 'the language model')} was asked, but its answer was not used"
     return "rules, no language model"

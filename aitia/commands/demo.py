@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from aitia.commands.options import AsJson
+from aitia.commands.options import ApiBase, AsJson
 
 FOLDER = Path("aitia-demo")
 """Everything a demo makes stands here, under the current folder; delete it freely."""
@@ -21,6 +21,13 @@ TIMEOUT_S = 300
 def demo(
     fault: Annotated[str | None, typer.Argument(metavar="[FAULT]", help="Which program: see --list.")] = None,
     list_: Annotated[bool, typer.Option("--list", help="List the programs there are.")] = False,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", metavar="NAME", help="Let a language model explain; `replay` replays a prepared answer instead."
+        ),
+    ] = None,
+    api_base: ApiBase = None,
     as_json: AsJson = False,
 ) -> None:
     """Train a small doomed model on real data and say why it failed: cause, evidence, fix, journal entry, test."""
@@ -55,7 +62,7 @@ def demo(
 
     run = open_run(None, runs)
     with working("looking for the cause"):
-        diagnosis = answer(run)
+        diagnosis = answer(run, model=f"replay/demo-{chosen.name}" if model == "replay" else model, api_base=api_base)
     with working("writing the repair, the journal entry and the test"):
         incident = close(run, diagnosis, folder)
     from aitia.commands.fix import proven, tell_incident

@@ -30,6 +30,10 @@ def why(
     rules: Annotated[
         Path | None, typer.Option("--rules", metavar="FILE", help="Also weigh the causes that this file declares.")
     ] = None,
+    talk: Annotated[
+        Path | None,
+        typer.Option("--talk", metavar="FILE", help="Keep the talk with the model, for --model replay/FILE."),
+    ] = None,
     runs: Runs = None,
     as_json: AsJson = False,
 ) -> None:
@@ -50,7 +54,9 @@ def why(
         sys.stdout.write(prompt(opened, model=model, words=words) + "\n")
         return
     with working(f"reading {opened.id}"):
-        diagnosis = answer(opened, model=model, api_base=api_base, words=words, deep=deep, require_llm=require_llm)
+        diagnosis = answer(
+            opened, model=model, api_base=api_base, words=words, deep=deep, require_llm=require_llm, talk=talk
+        )
     if as_json:
         say_json(diagnosis)
         return

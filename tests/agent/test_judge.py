@@ -191,6 +191,15 @@ def test_a_weak_cause_is_not_lifted_by_opinion(run: Run, diagnosis: Diagnosis) -
     assert {h.id: h.confidence for h in found.hypotheses} == {"H1": 0.57, "H2": 0.2}
 
 
+def test_agreeing_with_the_only_hypothesis_moves_nothing(run: Run, diagnosis: Diagnosis) -> None:
+    """There was nothing to choose from; doubting it still moves it down."""
+    base = diagnosis.model_copy(update={"hypotheses": diagnosis.hypotheses[:1]})
+    agree = {**GOOD, "verdicts": GOOD["verdicts"][:1]}
+
+    assert consult(run, base, scripted(agree)).diagnosis.hypotheses[0].confidence == 0.62
+    assert consult(run, base, scripted({**agree, "verdicts": []})).diagnosis.hypotheses[0].confidence == 0.57
+
+
 def test_close_hypotheses_may_change_places(run: Run, diagnosis: Diagnosis) -> None:
     """Two causes that the engine holds equally likely are ordered by the model."""
     answer = {**GOOD, "verdicts": GOOD["verdicts"][::-1]}

@@ -15,10 +15,11 @@ from aitia.agent import lm
 from aitia.agent.diagnosis import answer, prompt
 from aitia.agent.errors import ConfigurationError, LanguageModelError
 from aitia.agent.judge import consult
-from aitia.agent.program import DIAGNOSE, REPAIR, Program
+from aitia.agent.program import DIAGNOSE, REPAIR, Program, Verdict
 from aitia.agent.prompt import BUDGET_TOKENS, CHARACTERS_PER_TOKEN, inputs
 from aitia.agent.redact import redact
-from aitia.agent.replay_lm import recording, replay, scripted
+from aitia.agent.replay_lm import TALKS, recording, replay, scripted
+from aitia.demo import DEMOS
 from aitia.engine.records import Diagnosis
 from aitia.engine.store.reader import Run
 
@@ -151,6 +152,36 @@ def test_a_recorded_conversation_can_be_replayed(run: Run, diagnosis: Diagnosis,
     assert first.diagnosis.summary == again.diagnosis.summary == GOOD["reply"]
     with pytest.raises(LanguageModelError, match="asks something else than was recorded"):
         consult(run, diagnosis, replay(path), words="another question")
+
+
+def test_the_package_holds_a_conversation_for_every_demo() -> None:
+    """`aitia demo --model replay` needs no network; each says that no model wrote it, and each answer can be read."""
+    for demo in DEMOS:
+        made = replay(f"demo-{demo.name}")
+        about = json.loads((TALKS / f"demo-{demo.name}.jsonl").read_text("utf-8").splitlines()[0])["about"]
+
+        assert "no language model said this" in about
+        assert made.model == f"replay/demo-{demo.name}"
+        for turn in made.engine.turns:
+            told = json.loads(turn["response"])
+            assert Verdict.model_validate(told["verdicts"][0]).hypothesis_id == "H1"
+    with pytest.raises(ConfigurationError, match=r"Those of the package: demo-crash, .*demo-nan"):
+        replay("demo-nowhere")
+
+
+def test_a_talk_can_be_kept_and_asked_again(run: Run, tmp_path: Path) -> None:
+    """What a model said is kept with what it was asked; the replay answers the same, without the model."""
+    source, kept = tmp_path / "source.jsonl", tmp_path / "kept.jsonl"
+    verdict = {"hypothesis_id": "H1", "evidence_ids": ["E1"], "explanation": "No optimizer holds fc2 [E1]."}
+    said = {"verdicts": [verdict], "reply": "Build it last [E1].", "measurements_wanted": []}
+    source.write_text(json.dumps({"response": json.dumps(said)}) + "\n", encoding="utf-8")
+
+    first = answer(run, model=f"replay/{source}", talk=kept)
+    again = answer(run, model=f"replay/{kept}")
+
+    assert first.summary == again.summary == "Build it last [E1]."
+    [turn] = [json.loads(line) for line in kept.read_text("utf-8").splitlines()]
+    assert [role for role, _ in turn["request"]] == ["system", "user"]
 
 
 def test_a_replayed_model_can_be_named_like_any_other(run: Run, tmp_path: Path) -> None:

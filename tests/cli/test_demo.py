@@ -42,12 +42,13 @@ def test_the_cause_is_found(demo: Demo, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_whole_demo_leaves_fix_journal_and_test_behind(tmp_path: Path) -> None:
     """All of it lies under aitia-demo/, and the paths that are printed exist."""
-    command = [sys.executable, "-m", "aitia", "demo", "crash", "--json"]
+    command = [sys.executable, "-m", "aitia", "demo", "crash", "--model", "replay", "--json"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
 
     assert told["diagnosis"]["hypotheses"][0]["cause"] == told["fault"] == "shape.mismatch"
+    assert (told["diagnosis"]["mode"], told["diagnosis"]["notes"]) == ("llm", [])
     assert Path(told["incident"]["journal"]).is_file()
     assert Path(told["incident"]["test"]).is_file()
     assert [p.name for p in tmp_path.iterdir()] == ["aitia-demo"]

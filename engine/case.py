@@ -13,7 +13,7 @@ from aitia.engine.curves import Curve, Floats, listing, nanmax, nanmedian, phase
 from aitia.engine.printed import Printed, printed
 from aitia.engine.records import Fact, LayerInfo, LossSite, ParameterInfo, SourceLocation
 from aitia.engine.signature import Call, parse_signature
-from aitia.engine.store.reader import Array, Run
+from aitia.engine.store.reader import Array, Floats32, Run
 
 __all__ = [
     "Call",
@@ -270,13 +270,13 @@ class Case:
         """Parameter names in column order."""
         return [p.name for p in self.run.parameters]
 
-    def param(self, stat: str) -> Floats:
-        """[rows, parameters] of one statistic."""
-        return self.run.wide("param").values[stat].astype(np.float64)
+    def param(self, stat: str) -> Floats32:
+        """[rows, parameters] of one statistic, as recorded: 40 MB for 1,000 of them over 10,000 steps, so no copy."""
+        return self.run.wide("param").values[stat]
 
-    def layer_stat(self, stat: str) -> Floats:
-        """[rows, layers] of one statistic."""
-        return self.run.wide("layer").values[stat].astype(np.float64)
+    def layer_stat(self, stat: str) -> Floats32:
+        """[rows, layers] of one statistic, as recorded."""
+        return self.run.wide("layer").values[stat]
 
     @cached_property
     def param_steps(self) -> npt.NDArray[np.int64]:
@@ -284,11 +284,13 @@ class Case:
         return self.run.wide("param").steps
 
     @cached_property
-    def update_ratio(self) -> Floats:
+    def update_ratio(self) -> Floats32:
         """[rows, parameters] update norm over weight norm; NaN where not measured."""
         weight = self.param("weight_norm")
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(weight > 0, self.param("update_norm") / weight, np.nan)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            ratio = self.param("update_norm") / weight
+        ratio[~(weight > 0)] = np.nan
+        return ratio
 
     @cached_property
     def trainable(self) -> list[ParameterInfo]:
@@ -302,8 +304,7 @@ class Case:
 
     def column(self, stat: str, index: int) -> Floats:
         """One parameter's series of one statistic."""
-        matrix = self.param(stat)
-        return matrix[:, index] if index < matrix.shape[1] else np.full(len(matrix), np.nan)
+        return self.run.wide("param").column(stat, index).astype(np.float64)
 
     def median(self, stat: str, parameter: ParameterInfo) -> float:
         """Median over steps of one statistic of one parameter; NaN when never measured."""
@@ -334,8 +335,7 @@ class Case:
 
     def layer_series(self, layer: LayerInfo, stat: str) -> Floats:
         """One layer's series of one statistic."""
-        matrix = self.layer_stat(stat)
-        return matrix[:, layer.index] if layer.index < matrix.shape[1] else np.full(len(matrix), np.nan)
+        return self.run.wide("layer").column(stat, layer.index).astype(np.float64)
 
     @cached_property
     def dead(self) -> Dead | None:

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from aitia.engine.store.reader import Array
+from aitia.engine.store.reader import Array, Floats32
 
 Floats = npt.NDArray[np.float64]
 
@@ -93,11 +93,11 @@ def phase_means(rows: dict[str, Array], column: str) -> Curve:
     return Curve(unique, means)
 
 
-def nanmedian(values: Iterable[float] | Floats) -> float:
+def nanmedian(values: Iterable[float] | Floats | Floats32) -> float:
     """Median of the finite values; NaN when there is none."""
-    array = np.asarray(values, dtype=np.float64)
-    array = array[np.isfinite(array)]
-    return float(np.median(array)) if len(array) else math.nan
+    array = np.asarray(values, dtype=None if isinstance(values, np.ndarray) else np.float64)
+    array = array[np.isfinite(array)]  # a copy, so the median may reorder it
+    return float(np.median(array, overwrite_input=True)) if len(array) else math.nan
 
 
 def nanmax(values: Iterable[float] | Floats) -> float:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -94,22 +96,19 @@ def _activations(case: Case) -> list[SemanticEvent]:
 
 
 def _changes(
-    steps: npt.NDArray[np.int64], state: npt.NDArray[np.object_], value: npt.NDArray[np.float64]
+    steps: npt.NDArray[np.int64], state: npt.NDArray[np.object_], value: npt.NDArray[np.floating[Any]]
 ) -> list[_Change]:
     """Runs of equal state that last, as changes; a healthy start is not an event."""
     found: list[_Change] = []
-    current, i, n = "healthy", 0, len(state)
-    while i < n:
-        j = i
-        while j < n and state[j] == state[i]:
-            j += 1
+    current, n = "healthy", len(state)
+    edges = [0, *(np.flatnonzero(state[1:] != state[:-1]) + 1).tolist(), n] if n else []
+    for i, j in pairwise(edges):
         lasting = j - i >= min(PERSISTENT, n) or state[i] == GradientHealth.NON_FINITE.value or j == n
         if state[i] != current and lasting:
             found.append(
                 _Change(int(steps[i]), current, str(state[i]), float(value[i]), None if j == n else int(steps[j - 1]))
             )
             current = str(state[i])
-        i = j
     return found
 
 

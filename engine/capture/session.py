@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import sys
@@ -16,6 +17,8 @@ from aitia.engine.store.writer import RunWriter, new_run_id
 
 RANKS: Final = "ranks"
 """Folder under the root for the runs of ranks 1, 2 … of distributed programs."""
+PACK_SECONDS: Final = 5.0
+"""How long the end of a program may be held up to make its run small; what is left stays readable as it is."""
 Level = Literal["light", "normal", "deep"]
 
 
@@ -86,6 +89,11 @@ class Session:
         self.writer.update(status=status, exit_code=exit_code, failure=failure, ended=time.time())
         self.writer.flush()
         self.writer.close()
+        if status in {RunStatus.FINISHED, RunStatus.CRASHED}:  # who sends a signal wants the process gone
+            with contextlib.suppress(Exception):
+                from aitia.engine.store.pack import pack
+
+                pack(self.path, PACK_SECONDS)
 
 
 def switched_off() -> bool:

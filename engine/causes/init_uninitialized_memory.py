@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import numpy as np
+
 from aitia.engine.case import Case
 from aitia.engine.causes.base import DECISIVE, Cause, Weight, supports
 
@@ -21,7 +23,9 @@ def weigh(case: Case) -> Iterator[Weight]:
     """Absurd values in one parameter that the first step found there, next to sane neighbours."""
     if not len(case.param_steps):
         return
-    top, norm, moved = (case.param(name)[0] for name in ("weight_absmax", "weight_norm", "update_norm"))
+    top, norm, moved = (
+        case.param(name)[0].astype(np.float64) for name in ("weight_absmax", "weight_norm", "update_norm")
+    )
     for p in case.run.parameters:
         if not p.in_model or p.index >= len(top):
             continue

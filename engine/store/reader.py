@@ -6,7 +6,7 @@ import json
 import os
 import socket
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from aitia.engine.records import (
     Fact,
@@ -28,10 +27,11 @@ from aitia.engine.records import (
     RunStatus,
 )
 from aitia.engine.store.errors import RunNotFound, RunTooNew, RunUnreadable
-from aitia.engine.store.schema import NARROW, SCHEMA_VERSION, WIDE
+from aitia.engine.store.schema import SCHEMA_VERSION
+from aitia.engine.store.series import Array, Floats32, Statistics, Steps, narrow
 
-Array = npt.NDArray[np.float64]
-Steps = npt.NDArray[np.int64]
+__all__ = ["Array", "Floats32", "Run", "Steps", "Wide", "list_runs", "open_run", "runs_root"]
+
 R = TypeVar("R", bound=Record)
 LOG_TAIL_BYTES = 200_000
 """How much of a log is read at once; the end is what tells."""
@@ -42,7 +42,14 @@ class Wide:
     """One wide table: `values[stat]` is [rows, subjects] float32, row i belongs to `steps[i]`."""
 
     steps: Steps
-    values: dict[str, npt.NDArray[np.float32]]
+    values: Mapping[str, Floats32]
+
+    def column(self, stat: str, index: int) -> Floats32:
+        """One subject's series of one statistic, without reading the others'; NaN where it was not measured."""
+        if isinstance(self.values, Statistics):
+            return self.values.column(stat, index)
+        matrix = self.values[stat]
+        return matrix[:, index] if index < matrix.shape[1] else np.full(len(self.steps), np.nan, np.float32)
 
 
 class Run:
@@ -128,7 +135,7 @@ class Run:
     def table(self, name: str) -> dict[str, Array]:
         """A narrow table as columns; integer columns are int64. Empty arrays where nothing was written."""
         if name not in self._narrow_cache:
-            self._narrow_cache[name] = self._read_narrow(name)
+            self._narrow_cache[name] = narrow(self.path / "series", name)
         return self._narrow_cache[name]
 
     def scalar(self, column: str) -> tuple[Steps, Array]:
@@ -139,7 +146,8 @@ class Run:
     def wide(self, name: str) -> Wide:
         """A wide table: every statistic as [rows, subjects], NaN where a subject was not yet known or not measured."""
         if name not in self._wide_cache:
-            self._wide_cache[name] = self._read_wide(name)
+            values = Statistics(self.path / "series", name)
+            self._wide_cache[name] = Wide(values.steps, values)
         return self._wide_cache[name]
 
     def of_parameter(self, name: str, stat: str) -> tuple[Steps, Array]:
@@ -254,43 +262,9 @@ class Run:
             return True
         return not _zombie(pid)
 
-    def _segments(self, table: str) -> Iterator[pa.RecordBatch]:
-        for path in sorted((self.path / "series").glob(f"{table}-*.arrow")):
-            try:
-                with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as stream:
-                    yield from _whole_batches(stream)
-            except (pa.ArrowInvalid, OSError):
-                continue  # a segment without a complete header yet
-
-    def _read_narrow(self, name: str) -> dict[str, Array]:
-        batches = list(self._segments(name))
-        columns: dict[str, Array] = {}
-        for column in NARROW[name]:
-            parts = [b.column(column).to_numpy(zero_copy_only=False) for b in batches if column in b.schema.names]
-            columns[column] = np.concatenate(parts) if parts else np.empty(0)
-        return columns
-
-    def _read_wide(self, name: str) -> Wide:
-        batches = list(self._segments(name))
-        widths = [b.schema.field(1).type.list_size for b in batches]
-        rows, width = sum(b.num_rows for b in batches), max(widths, default=0)
-        steps = np.concatenate([b.column("step").to_numpy() for b in batches]) if batches else np.empty(0, np.int64)
-        values = {stat: np.full((rows, width), np.nan, np.float32) for stat in WIDE[name]}
-        at = 0
-        for batch, columns in zip(batches, widths, strict=True):
-            for stat, matrix in values.items():
-                if stat in batch.schema.names:
-                    flat = batch.column(stat).flatten().to_numpy(zero_copy_only=False)
-                    matrix[at : at + batch.num_rows, :columns] = flat.reshape(batch.num_rows, columns)
-            at += batch.num_rows
-        return Wide(np.asarray(steps, dtype=np.int64), values)
-
     def _column(self, table: str, index: int, stat: str) -> tuple[Steps, Array]:
         wide = self.wide(table)
-        matrix = wide.values[stat]
-        if index >= matrix.shape[1]:
-            return wide.steps, np.full(len(wide.steps), np.nan)
-        return wide.steps, matrix[:, index].astype(np.float64)
+        return wide.steps, wide.column(stat, index).astype(np.float64)
 
 
 def _zombie(pid: int) -> bool:
@@ -300,15 +274,6 @@ def _zombie(pid: int) -> bool:
     except OSError:
         return False
     return state == ["Z"]
-
-
-def _whole_batches(stream: Any) -> Iterator[pa.RecordBatch]:
-    """All complete batches of a stream that may still be growing or was cut by a kill."""
-    while True:
-        try:
-            yield stream.read_next_batch()
-        except (StopIteration, pa.ArrowInvalid, OSError):
-            return
 
 
 def runs_root(given: str | os.PathLike[str] | None = None) -> Path:

@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import math
 import os
 import socket
 import sqlite3
+import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from aitia.engine.records import Record, RunInfo
-from aitia.engine.store.schema import INTEGER_COLUMNS, NARROW, SCHEMA_VERSION, WIDE
+from aitia.engine.store.schema import SCHEMA_VERSION
+from aitia.engine.store.segments import Segment
 
 FLUSH_SECONDS = 0.4
 """At least twice a second, so that `kill -9` costs less than one second of the run."""
 MAX_QUEUED = 200_000
 """Rows that wait for a slow disk; beyond it rows are counted and dropped, never blocking the training."""
+MAX_QUEUED_BYTES = 256_000_000
+"""The same in bytes of wide rows: those of a large model are a megabyte each."""
+RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)
+"""Pauses after a disk that was full or failed; the last one repeats. Someone may make room meanwhile."""
+RESERVE_BYTES = 256 * 1024
+"""Room that is held for the last words: a program that dies of a full disk must still be able to tell."""
+
+ROWS = frozenset({"wide", "narrow"})
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -54,6 +64,10 @@ def plain(value: Any) -> Any:
     return type(value).__name__
 
 
+class DirectoryGoneError(OSError):
+    """Someone removed the run's directory while it was being written; it is not made anew."""
+
+
 class RunWriter:
     """Writes one run directory. Every public method is cheap and never raises into the training thread."""
 
@@ -61,16 +75,23 @@ class RunWriter:
         self.path = path
         self.info = info
         self.dropped = 0
+        """Rows that were lost to a slow, full or failing disk."""
         self.error: str | None = None
+        """The last fault; while it lasts, facts wait and rows are dropped."""
+        self._gone = False
+        self._told = False
         self._queue: deque[tuple[str, Any]] = deque()
+        self._bytes_in = self._bytes_out = 0  # each is changed by one thread only, so that no lock is needed
         self._wake = threading.Event()
         self._stop = False
-        self._fact_id = 0
-        self._streams: dict[str, _Stream] = {}
-        self._db: sqlite3.Connection | None = None
-        self._lock = threading.Lock()
+        self._step = 0
+        self._streams: dict[str, Segment] = {}
+        self._reserve = path / "reserve"
         (path / "series").mkdir(parents=True, exist_ok=True)
-        self._open_db()
+        self._db = self._open_db()
+        self._ids = itertools.count(int(self._db.execute("SELECT COALESCE(MAX(id), 0) FROM facts").fetchone()[0]) + 1)
+        with contextlib.suppress(OSError):
+            self._reserve.write_bytes(os.urandom(RESERVE_BYTES))
         self._thread = threading.Thread(target=self._loop, name="aitia-writer", daemon=True)
         self._thread.start()
 
@@ -78,6 +99,10 @@ class RunWriter:
 
     def wide(self, table: str, step: int, values: npt.NDArray[np.float32]) -> None:
         """One row of a wide table; `values` is [statistics, subjects] in the schema's order and is not copied."""
+        if self._bytes_in - self._bytes_out > MAX_QUEUED_BYTES:
+            self.dropped += 1
+            return
+        self._bytes_in += values.nbytes
         self._put("wide", (table, step, values))
 
     def narrow(self, table: str, row: Mapping[str, float | int]) -> None:
@@ -99,10 +124,10 @@ class RunWriter:
         line: int | None = None,
     ) -> int:
         """Keep a fact; returns its id."""
-        self._fact_id += 1
-        fact = (self._fact_id, step, seconds, kind, subject, dict(data or {}), file, line)
-        self._put("fact", fact)
-        return self._fact_id
+        number = next(self._ids)
+        self._step = step
+        self._put("fact", (number, step, seconds, kind, subject, dict(data or {}), file, line))
+        return number
 
     def update(self, **changes: Any) -> None:
         """Change fields of the run's info."""
@@ -131,7 +156,7 @@ class RunWriter:
         self._thread.join(timeout)
 
     def _put(self, what: str, item: Any) -> None:
-        if len(self._queue) >= MAX_QUEUED or self.error is not None:
+        if len(self._queue) >= MAX_QUEUED or self._gone:
             if what == "mark":
                 item.set()
             self.dropped += 1
@@ -140,7 +165,7 @@ class RunWriter:
 
     # ---- the writer's own thread -----------------------------------------------------------------------------
 
-    def _open_db(self) -> None:
+    def _open_db(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.path / "run.db", check_same_thread=False, isolation_level=None, timeout=5.0)
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=OFF")  # survives kill -9; only a power cut could cost the last moments
@@ -148,45 +173,83 @@ class RunWriter:
         db.execute("INSERT OR REPLACE INTO meta VALUES ('schema', ?)", (json.dumps(SCHEMA_VERSION),))
         db.execute("INSERT OR REPLACE INTO meta VALUES ('host', ?)", (json.dumps(socket.gethostname()),))
         db.execute("INSERT OR REPLACE INTO meta VALUES ('info', ?)", (self.info.model_dump_json(),))
-        self._fact_id = int(db.execute("SELECT COALESCE(MAX(id), 0) FROM facts").fetchone()[0])
-        self._db = db
+        return db
 
     def _loop(self) -> None:
-        while True:
-            self._wake.wait(FLUSH_SECONDS)
+        pause, failed = FLUSH_SECONDS, 0
+        while not self._gone:
+            self._wake.wait(pause)
             self._wake.clear()
             stop = self._stop
-            try:
-                self._drain()
-            except Exception as error:  # noqa: BLE001 - a full disk or a deleted folder must not reach the training
-                self.error = f"{type(error).__name__}: {error}"
-                self._release_marks()
+            good = self._attempt(self._drain)
+            if good:
+                pause, failed, self.error = FLUSH_SECONDS, 0, None
+            else:
+                pause, failed = RETRY_SECONDS[min(failed, len(RETRY_SECONDS) - 1)], failed + 1
+            if stop and (failed or not self._queue):
+                self._finish()
                 return
-            if stop and not self._queue:
-                with contextlib.suppress(Exception):
-                    self._finish()
-                return
+
+    def _attempt(self, work: Callable[[], None]) -> bool:
+        """Do a part of the work; a full disk or a deleted folder must not reach the training."""
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001 - whatever the disk answers
+            self.error = f"{type(error).__name__}: {error}"
+            self._gone = isinstance(error, DirectoryGoneError)
+            for stream in self._streams.values():
+                stream.abandon()  # half a batch may be in it: what comes later goes into a new segment
+            self._streams.clear()
+            self._tell()
+            return False
+        return True
+
+    def _tell(self) -> None:
+        if not self._told:
+            self._told = True
+            outcome = "nothing more is recorded" if self._gone else "the recording will have gaps"
+            with contextlib.suppress(Exception):
+                sys.stderr.write(f"aitia: {outcome} ({self.error}). The training goes on.\n")
 
     def _drain(self) -> None:
         items = [self._queue.popleft() for _ in range(len(self._queue))]
-        marks: list[threading.Event] = []
-        db = self._db
-        if db is None:
-            return
-        db.execute("BEGIN")
         try:
+            if not (self.path / "run.db").exists():
+                raise DirectoryGoneError(f"{self.path} was removed")
+            self._facts([item for item in items if item[0] not in ROWS])
+            self._rows([item for item in items if item[0] in ROWS])
+        finally:
             for what, item in items:
                 if what == "mark":
-                    marks.append(item)
-                else:
-                    self._take(db, what, item)
-            db.execute("INSERT OR REPLACE INTO meta VALUES ('heartbeat', ?)", (json.dumps(time.time()),))
-        finally:
-            db.execute("COMMIT")
-            for stream in self._streams.values():
+                    item.set()
+
+    def _facts(self, items: list[tuple[str, Any]]) -> None:
+        """Write everything that is no row; what cannot be written now waits for the next time."""
+        try:
+            self._db.execute("BEGIN")
+            for what, item in items:
+                self._take(self._db, what, item)
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES ('heartbeat', ?)", (json.dumps(time.time()),))
+            self._db.execute("COMMIT")
+        except Exception:
+            with contextlib.suppress(sqlite3.Error):
+                self._db.execute("ROLLBACK")
+            self._queue.extendleft(item for item in reversed(items) if item[0] != "mark")
+            raise
+
+    def _rows(self, items: list[tuple[str, Any]]) -> None:
+        self._bytes_out += sum(item[2].nbytes for what, item in items if what == "wide")
+        try:
+            for what, item in items:
+                self._row(what, item)
+            for table, stream in list(self._streams.items()):
                 stream.flush()
-            for mark in marks:
-                mark.set()
+                if stream.full:
+                    stream.close()
+                    del self._streams[table]
+        except Exception:
+            self.dropped += len(items)
+            raise
 
     def _take(self, db: sqlite3.Connection, what: str, item: Any) -> None:
         if what in {"wide", "narrow"}:
@@ -213,86 +276,32 @@ class RunWriter:
             target.write_bytes(item[1])
 
     def _row(self, what: str, item: Any) -> None:
+        table, width = item[0], int(item[2].shape[1]) if what == "wide" else 0
+        stream = self._streams.get(table)
+        if stream is None or stream.width != width:
+            if stream is not None:
+                stream.close()
+            stream = self._streams[table] = Segment(self.path / "series", table, width)
         if what == "wide":
-            table, step, values = item
-            width = int(values.shape[1])
-            stream = self._streams.get(table)
-            if stream is None or stream.width != width:
-                if stream is not None:
-                    stream.close()
-                stream = self._streams[table] = _Stream(self.path / "series", table, width)
-            stream.wide(step, values)
+            stream.wide(item[1], item[2])
         else:
-            table, row = item
-            stream = self._streams.get(table)
-            if stream is None:
-                stream = self._streams[table] = _Stream(self.path / "series", table, 0)
-            stream.narrow(row)
-
-    def _release_marks(self) -> None:
-        for what, item in list(self._queue):
-            if what == "mark":
-                item.set()
+            stream.narrow(item[1])
 
     def _finish(self) -> None:
+        """The last words. If the disk is full they go where the reserve was, and rows do not compete with them."""
+        with contextlib.suppress(OSError):
+            self._reserve.unlink(missing_ok=True)
+        if self.dropped:
+            data = {"what": "rows lost", "detail": f"{self.dropped} rows; {self.error or 'the disk was too slow'}"}
+            self.fact("recorder", self._step, 0.0, "writer", data)
+        if self._queue:
+            self._attempt(self._drain)
         for stream in self._streams.values():
-            stream.close()
-        if self._db is not None:
+            self._attempt(stream.close)
+        with contextlib.suppress(sqlite3.Error):
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with contextlib.suppress(sqlite3.Error):
             self._db.close()
-            self._db = None
-
-
-class _Stream:
-    """One growing Arrow IPC stream of one table; a new width starts a new segment."""
-
-    def __init__(self, folder: Path, table: str, width: int) -> None:
-        self.width = width
-        self._names = tuple(WIDE[table]) if width else tuple(NARROW[table])
-        self._steps: list[int] = []
-        self._values: list[npt.NDArray[np.float32]] = []
-        self._rows: list[Mapping[str, float | int]] = []
-        if width:
-            fields = [pa.field("step", pa.int64())]
-            fields += [pa.field(name, pa.list_(pa.float32(), width)) for name in self._names]
-        else:
-            fields = [pa.field(n, pa.int64() if n in INTEGER_COLUMNS else pa.float64()) for n in self._names]
-        self._schema = pa.schema(fields)
-        number = len(list(folder.glob(f"{table}-*.arrow")))
-        self._file = open(folder / f"{table}-{number:04d}.arrow", "wb", buffering=0)  # noqa: SIM115 - lives with the run
-        self._writer = pa.ipc.new_stream(self._file, self._schema)
-
-    def wide(self, step: int, values: npt.NDArray[np.float32]) -> None:
-        self._steps.append(step)
-        self._values.append(values)
-
-    def narrow(self, row: Mapping[str, float | int]) -> None:
-        self._rows.append(row)
-
-    def flush(self) -> None:
-        if self._steps:
-            block = np.stack(self._values)  # [rows, statistics, subjects]
-            columns = [pa.array(self._steps, pa.int64())]
-            for index in range(len(self._names)):
-                flat = pa.array(np.ascontiguousarray(block[:, index, :], dtype=np.float32).ravel())
-                columns.append(pa.FixedSizeListArray.from_arrays(flat, self.width))
-            self._writer.write_batch(pa.record_batch(columns, schema=self._schema))
-            self._steps.clear()
-            self._values.clear()
-        if self._rows:
-            columns = [self._column(name) for name in self._names]
-            self._writer.write_batch(pa.record_batch(columns, schema=self._schema))
-            self._rows.clear()
-
-    def _column(self, name: str) -> Any:
-        if name in INTEGER_COLUMNS:
-            return pa.array([int(row.get(name, -1)) for row in self._rows], pa.int64())
-        return pa.array([float(row.get(name, math.nan)) for row in self._rows], pa.float64())
-
-    def close(self) -> None:
-        self.flush()
-        self._writer.close()
-        self._file.close()
 
 
 def new_run_id(root: Path, name: str, now: float | None = None) -> str:

@@ -1,0 +1,113 @@
+"""Segments: the files of one table, in the order they were written.
+
+```
+series/<table>-<n>.arrow     rows as they came: an Arrow IPC stream that grows while the run does
+series/<table>-<n>.parquet   the rows of all segments up to n (that no earlier Parquet file holds), packed after the end
+```
+An Arrow file whose number a Parquet file covers is a leftover of an interrupted packing and is not read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from aitia.engine.store.schema import INTEGER_COLUMNS, NARROW, WIDE
+
+SEGMENT_BYTES: Final = 32_000_000
+"""A segment that is larger is closed and the next one begun: closed ones can be packed or sent away."""
+
+
+def files_of(folder: Path, table: str) -> list[tuple[int, Path]]:
+    """(number, file) of what holds a table's rows, in order."""
+    packed, growing = _numbered(folder, table, ".parquet"), _numbered(folder, table, ".arrow")
+    covered = max(packed, default=-1)
+    return sorted([*packed.items(), *((n, p) for n, p in growing.items() if n > covered)])
+
+
+def leftovers(folder: Path, table: str) -> list[Path]:
+    """Arrow files whose rows a Parquet file holds."""
+    covered = max(_numbered(folder, table, ".parquet"), default=-1)
+    return [p for n, p in _numbered(folder, table, ".arrow").items() if n <= covered]
+
+
+def _numbered(folder: Path, table: str, suffix: str) -> dict[int, Path]:
+    found = {}
+    for path in folder.glob(f"{table}-*{suffix}"):
+        with contextlib.suppress(ValueError):
+            found[int(path.name[len(table) + 1 : -len(suffix)])] = path
+    return found
+
+
+class Segment:
+    """One growing Arrow IPC stream of one table; `width` is the number of subjects of a wide table, 0 of a narrow."""
+
+    def __init__(self, folder: Path, table: str, width: int) -> None:
+        self.width = width
+        self._names = tuple(WIDE[table]) if width else tuple(NARROW[table])
+        self._steps: list[int] = []
+        self._values: list[npt.NDArray[np.float32]] = []
+        self._rows: list[Mapping[str, float | int]] = []
+        if width:
+            fields = [pa.field("step", pa.int64())]
+            fields += [pa.field(name, pa.list_(pa.float32(), width)) for name in self._names]
+        else:
+            fields = [pa.field(n, pa.int64() if n in INTEGER_COLUMNS else pa.float64()) for n in self._names]
+        self._schema = pa.schema(fields)
+        numbers = [*_numbered(folder, table, ".arrow"), *_numbered(folder, table, ".parquet")]
+        self.path = folder / f"{table}-{max(numbers, default=-1) + 1:04d}.arrow"
+        self._file = open(self.path, "wb", buffering=0)  # noqa: SIM115 - lives with the run
+        self._writer = pa.ipc.new_stream(self._file, self._schema)
+
+    @property
+    def full(self) -> bool:
+        """Whether it is time for the next segment."""
+        return self._file.tell() >= SEGMENT_BYTES
+
+    def wide(self, step: int, values: npt.NDArray[np.float32]) -> None:
+        """Take one row of a wide table; `values` is [statistics, subjects]."""
+        self._steps.append(step)
+        self._values.append(values)
+
+    def narrow(self, row: Mapping[str, float | int]) -> None:
+        """Take one row of a narrow table."""
+        self._rows.append(row)
+
+    def flush(self) -> None:
+        """Write what was taken as one batch."""
+        if self._steps:
+            block = np.stack(self._values)  # [rows, statistics, subjects]
+            columns = [pa.array(self._steps, pa.int64())]
+            for index in range(len(self._names)):
+                flat = pa.array(np.ascontiguousarray(block[:, index, :], dtype=np.float32).ravel())
+                columns.append(pa.FixedSizeListArray.from_arrays(flat, self.width))
+            self._writer.write_batch(pa.record_batch(columns, schema=self._schema))
+            self._steps.clear()
+            self._values.clear()
+        if self._rows:
+            columns = [self._column(name) for name in self._names]
+            self._writer.write_batch(pa.record_batch(columns, schema=self._schema))
+            self._rows.clear()
+
+    def _column(self, name: str) -> Any:
+        if name in INTEGER_COLUMNS:
+            return pa.array([int(row.get(name, -1)) for row in self._rows], pa.int64())
+        return pa.array([float(row.get(name, math.nan)) for row in self._rows], pa.float64())
+
+    def close(self) -> None:
+        """Flush and end the stream."""
+        self.flush()
+        self._writer.close()
+        self._file.close()
+
+    def abandon(self) -> None:
+        """Let go of a file that could not be written to; its whole batches stay readable."""
+        with contextlib.suppress(Exception):
+            self._file.close()

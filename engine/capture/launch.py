@@ -260,7 +260,13 @@ def run_script(argv: Sequence[str], level: Level = "normal", root: Path | str | 
     if switched_off():
         return _unrecorded(argv)
     folder = Path(root) if root is not None else Path(os.environ.get("AITIA_RUNS") or DEFAULT_ROOT)
-    return Launch(argv, level, folder).run()
+    try:
+        launch = Launch(argv, level, folder)
+    except Exception as error:  # noqa: BLE001 - a disk that cannot be written to must not end the program
+        text = f"aitia: nothing is recorded ({type(error).__name__}: {error}). The program runs all the same.\n"
+        sys.stderr.write(text)
+        return _unrecorded(argv)
+    return launch.run()
 
 
 def main(args: Sequence[str]) -> int:

@@ -26,9 +26,9 @@ from aitia.engine.store.segments import Segment
 
 FLUSH_SECONDS = 0.4
 """At least twice a second, so that `kill -9` costs less than one second of the run."""
-MAX_QUEUED = 200_000
+MAX_QUEUED = 50_000
 """Rows that wait for a slow disk; beyond it rows are counted and dropped, never blocking the training."""
-MAX_QUEUED_BYTES = 256_000_000
+MAX_QUEUED_BYTES = 128_000_000
 """The same in bytes of wide rows: those of a large model are a megabyte each."""
 RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)
 """Pauses after a disk that was full or failed; the last one repeats. Someone may make room meanwhile."""
@@ -166,12 +166,22 @@ class RunWriter:
     # ---- the writer's own thread -----------------------------------------------------------------------------
 
     def _open_db(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self.path / "run.db", check_same_thread=False, isolation_level=None, timeout=5.0)
+        target = self.path / "run.db"
+        if not target.exists():  # made aside: who lists the runs now must not meet one without tables
+            aside = target.with_suffix(".new")
+            aside.unlink(missing_ok=True)
+            self._prepare(aside).close()
+            aside.rename(target)
+        return self._prepare(target)
+
+    def _prepare(self, path: Path) -> sqlite3.Connection:
+        db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=5.0)
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=OFF")  # survives kill -9; only a power cut could cost the last moments
         db.executescript(_TABLES)
-        db.execute("INSERT OR REPLACE INTO meta VALUES ('schema', ?)", (json.dumps(SCHEMA_VERSION),))
-        db.execute("INSERT OR REPLACE INTO meta VALUES ('host', ?)", (json.dumps(socket.gethostname()),))
+        told = {"schema": SCHEMA_VERSION, "host": socket.gethostname()}
+        for key, value in told.items():
+            db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value)))
         db.execute("INSERT OR REPLACE INTO meta VALUES ('info', ?)", (self.info.model_dump_json(),))
         return db
 
@@ -216,7 +226,11 @@ class RunWriter:
         try:
             if not (self.path / "run.db").exists():
                 raise DirectoryGoneError(f"{self.path} was removed")
-            self._facts([item for item in items if item[0] not in ROWS])
+            try:
+                self._facts([item for item in items if item[0] not in ROWS])
+            except Exception:
+                self._queue.extendleft(item for item in reversed(items) if item[0] != "mark")
+                raise
             self._rows([item for item in items if item[0] in ROWS])
         finally:
             for what, item in items:
@@ -224,7 +238,7 @@ class RunWriter:
                     item.set()
 
     def _facts(self, items: list[tuple[str, Any]]) -> None:
-        """Write everything that is no row; what cannot be written now waits for the next time."""
+        """Write everything that is no row, or nothing of it."""
         try:
             self._db.execute("BEGIN")
             for what, item in items:
@@ -234,7 +248,6 @@ class RunWriter:
         except Exception:
             with contextlib.suppress(sqlite3.Error):
                 self._db.execute("ROLLBACK")
-            self._queue.extendleft(item for item in reversed(items) if item[0] != "mark")
             raise
 
     def _rows(self, items: list[tuple[str, Any]]) -> None:

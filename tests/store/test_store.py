@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 
 from aitia.engine.records import LayerInfo, ParameterInfo, RunInfo, RunStatus
+from aitia.engine.store import writer as writing
 from aitia.engine.store.errors import RunNotFound, RunTooNew, RunUnreadable
 from aitia.engine.store.reader import Run, list_runs, open_run
 from aitia.engine.store.schema import FACT_KINDS, NARROW, WIDE
+from aitia.engine.store.segments import Segment
 from aitia.engine.store.writer import RunWriter, new_run_id, plain
 
 
@@ -161,6 +163,73 @@ def test_a_deleted_directory_stops_the_writer_and_nothing_else(tmp_path: Path) -
     writer.close(1.0)
 
     assert writer.error is not None
+
+
+def test_rows_that_a_full_disk_cost_are_counted(
+    tmp_path: Path, monkeypatch, capsys
+) -> None:
+    """The segment that failed keeps its whole batches, the next one begins when there is room, one line is printed."""
+    monkeypatch.setattr(writing, "RETRY_SECONDS", (0.01,))
+    writer = writer_at(tmp_path)
+
+    def rows(first: int, last: int) -> None:
+        for step in range(first, last):
+            writer.narrow("step", {"step": step})
+        writer.flush()
+
+    def full(self: Segment) -> None:
+        raise OSError(28, "No space left on device")
+
+    rows(1, 11)
+    with monkeypatch.context() as patch:
+        patch.setattr(Segment, "flush", full)
+        rows(11, 31)
+        writer.fact("warning", 20, 1.0)
+    rows(31, 41)
+    writer.close()
+    run = Run(writer.path)
+
+    assert run.table("step")["step"].tolist() == [*range(1, 11), *range(31, 41)]
+    assert run.facts("warning")
+    assert run.facts("recorder")[0].data["detail"].startswith("20 rows")
+    assert capsys.readouterr().err.count("aitia:") == 1
+
+
+def test_the_last_words_find_room_on_a_full_disk(tmp_path: Path, monkeypatch) -> None:
+    """A program that dies because the disk is full can still tell: room was held for that."""
+    writer = writer_at(tmp_path)
+    write = writer._facts
+
+    def full(items: list[tuple[str, object]]) -> None:
+        if (writer.path / "reserve").exists():
+            raise sqlite3.OperationalError("database or disk is full")
+        write(items)
+
+    monkeypatch.setattr(writer, "_facts", full)
+    writer.fact("exception", 3, 1.0, data={"type": "OSError"})
+    writer.update(status=RunStatus.CRASHED, exit_code=1)
+    writer.flush()
+    writer.close()
+    run = Run(writer.path)
+
+    assert run.info.status is RunStatus.CRASHED
+    assert run.fact("exception") is not None
+    assert not (run.path / "reserve").exists()
+
+
+def test_a_disk_that_is_too_slow_costs_rows_and_no_memory(tmp_path: Path, monkeypatch) -> None:
+    """Beyond so many bytes in the queue rows are dropped, counted, and the training goes on."""
+    block = np.zeros((len(WIDE["param"]), 100), np.float32)
+    monkeypatch.setattr(writing, "MAX_QUEUED_BYTES", 10 * block.nbytes)
+    writer = writer_at(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(writer, "_drain", lambda: None)  # the disk hangs
+        for step in range(1, 101):
+            writer.wide("param", step, block)
+        assert writer.dropped == 89
+    writer.close()
+
+    assert Run(writer.path).wide("param").steps.tolist() == list(range(1, 12))
 
 
 def test_symlinks_out_of_the_run_are_not_followed(tmp_path: Path) -> None:

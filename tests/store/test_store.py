@@ -165,9 +165,7 @@ def test_a_deleted_directory_stops_the_writer_and_nothing_else(tmp_path: Path) -
     assert writer.error is not None
 
 
-def test_rows_that_a_full_disk_cost_are_counted(
-    tmp_path: Path, monkeypatch, capsys
-) -> None:
+def test_rows_that_a_full_disk_cost_are_counted(tmp_path: Path, monkeypatch, capsys) -> None:
     """The segment that failed keeps its whole batches, the next one begins when there is room, one line is printed."""
     monkeypatch.setattr(writing, "RETRY_SECONDS", (0.01,))
     writer = writer_at(tmp_path)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from aitia.agent.errors import LanguageModelError
 from aitia.agent.focus import OF_A_SUBJECT, focus, measure, subject
+from aitia.agent.memory import with_proofs
 from aitia.agent.suspicion import addressed
 from aitia.engine.reason import diagnose
 from aitia.engine.records import Diagnosis, Evidence
@@ -48,7 +49,7 @@ def answer(
         diagnosis = consult(run, diagnosis, lm, words, deep).diagnosis
         if require_llm and diagnosis.mode == "rules_fallback":
             raise LanguageModelError(complaint(diagnosis))
-    return again(run, with_fixes(run, diagnosis))
+    return again(run, with_proofs(run, with_fixes(run, diagnosis)))
 
 
 def with_fixes(run: Run, diagnosis: Diagnosis) -> Diagnosis:

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
-from aitia.agent.repairs import REPAIRS, Accused, Patch
+from aitia.agent.repairs import ALTERNATIVES, REPAIRS, Accused, Patch
 from aitia.engine.records import CausalHypothesis, Fix
 from aitia.engine.store.errors import AitiaError
 from aitia.engine.store.reader import Run
@@ -20,8 +20,17 @@ class FileChangedError(AitiaError):
 
 def patch_for(run: Run, hypothesis: CausalHypothesis) -> Patch | None:
     """The change of the program's text that repairs this cause; None where no codemod fits."""
-    repair = REPAIRS.get(hypothesis.cause)
-    return repair(Accused(run, hypothesis)) if repair is not None else None
+    return next(iter(patches_for(run, hypothesis)), None)
+
+
+def patches_for(run: Run, hypothesis: CausalHypothesis) -> list[Patch]:
+    """All changes that might repair this cause, the most likely first; a proof decides between them."""
+    accused, found = Accused(run, hypothesis), list[Patch]()
+    for repair in (REPAIRS.get(hypothesis.cause), *ALTERNATIVES.get(hypothesis.cause, ())):
+        patch = repair(accused) if repair is not None else None
+        if patch is not None and patch.files not in [p.files for p in found]:
+            found.append(patch)
+    return found
 
 
 def propose(run: Run, hypothesis: CausalHypothesis) -> Fix:

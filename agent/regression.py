@@ -9,6 +9,7 @@ from pathlib import Path
 
 from aitia.agent.invariants import Invariant
 from aitia.engine.records import CausalHypothesis
+from aitia.engine.replay.replay import is_module
 from aitia.engine.store.reader import Run
 from aitia.journal.entries import slug
 
@@ -23,7 +24,7 @@ def compose(run: Run, hypothesis: CausalHypothesis, check: Invariant, status: st
     names = sorted({"record", *(n for n in check.imports if n != "np")})
     numpy = "import numpy as np\n\n" if "np" in check.imports else ""
     arguments = f", {json.dumps(run.info.command[1:])}" if len(run.info.command) > 1 else ""
-    script = '"-m"' if _is_module(run) else f"ROOT / {json.dumps(run.info.script)}"
+    script = '"-m"' if is_module(run) else f"ROOT / {json.dumps(run.info.script)}"
     return (
         f'"""{check.claim}\n\n{MARK} after run {run.id}, which suffered from {hypothesis.cause}.\n'
         f'Status: {status}.\n"""\n\n'
@@ -36,18 +37,9 @@ def compose(run: Run, hypothesis: CausalHypothesis, check: Invariant, status: st
     )
 
 
-def repeatable(run: Run) -> bool:
-    """Whether there is a script or a module to run again; a block recorded in a notebook has none."""
-    return run.info.script is not None or _is_module(run)
-
-
-def _is_module(run: Run) -> bool:
-    return run.info.script is None and len(run.info.command) > 1 and run.info.command[0] == "-m"
-
-
 def place(root: Path, run: Run, hypothesis: CausalHypothesis) -> Path:
     """Where the test belongs: `tests/test_<script>_<cause>.py`, or beside a file of that name that is not ours."""
-    name = run.info.command[1].rpartition(".")[2] if _is_module(run) else Path(run.info.script or "train").stem
+    name = run.info.command[1].rpartition(".")[2] if is_module(run) else Path(run.info.script or "train").stem
     stem = slug(name).replace("-", "_")
     name = f"test_{stem}_{slug(hypothesis.cause).replace('-', '_')}"
     path = root / FOLDER / f"{name}.py"

@@ -10,8 +10,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,8 @@ from aitia.evals.recordings import SCRIPT, Recording
 from aitia.evals.score import with_interval
 from aitia.evals.zoo import Program, render
 
+AT_ONCE = 2
+"""Unseen seeds at the same time, as many as the proof itself runs."""
 UNSEEN = (11, 12, 13)
 """Seeds of the check; recordings use those from 0 on."""
 
@@ -47,6 +51,8 @@ class Repair:
     """Time `aitia fix` took."""
     ratio: float | None
     """The same as a multiple of the program's own recorded time."""
+    reason: str = ""
+    """What the proof said, and what was tried in vain."""
 
     @property
     def repaired(self) -> bool:
@@ -68,15 +74,16 @@ def repair(program: Program, variant: str, recording: Recording) -> Repair | Non
         seconds = time.monotonic() - started
         after = (work / SCRIPT).read_text("utf-8")
         faults = program.faults if variant == "faulty" else ()
-        holds = (
-            sum(_well(program, _reseeded(program, faults, after, seed)) for seed in UNSEEN) if after != before else 0
-        )
+        texts = [_reseeded(program, faults, after, seed) for seed in UNSEEN] if after != before else []
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            holds = sum(pool.map(partial(_well, program), texts))
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return Repair(
         program.name, variant == "faulty", incident.cause, after != before, holds,
         incident.verification.status == "proved", incident.test_status == "proved", round(seconds, 1),
         round(seconds / recording.seconds, 1) if recording.seconds else None,
+        "; ".join([str(incident.verification.details.get("reason") or incident.fix.summary), *incident.refuted])[:600],
     )  # fmt: skip
 
 

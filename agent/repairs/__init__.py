@@ -104,4 +104,7 @@ REPAIRS: Final[dict[str, Repair]] = {
 }
 """Cause → the repair of the text. A cause that is missing has no mechanical repair: see its catalogue entry."""
 
-__all__ = ["REPAIRS", "Accused", "Patch", "Repair"]
+ALTERNATIVES: Final[dict[str, tuple[Repair, ...]]] = {}
+"""Cause → further repairs, tried where the first is not proved."""
+
+__all__ = ["ALTERNATIVES", "REPAIRS", "Accused", "Patch", "Repair"]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from aitia.agent.incident import Incident
-    from aitia.engine.records import Diagnosis
+    from aitia.engine.records import Diagnosis, Rung
     from aitia.engine.store.reader import Run
 
 
@@ -73,12 +73,19 @@ def proven(diagnosis: Diagnosis, incident: Incident) -> Diagnosis:
     if incident.verification.status != "proved":
         return diagnosis
     hypotheses = tuple(
-        h.model_copy(update={"rung": "intervention", "verification": incident.verification})
+        h.model_copy(update={"rung": rung_of(incident), "verification": incident.verification})
         if h.id == incident.hypothesis
         else h
         for h in diagnosis.hypotheses
     )
     return diagnosis.model_copy(update={"hypotheses": hypotheses})
+
+
+def rung_of(incident: Incident) -> Rung:
+    """How firmly a proved repair stands: where the placebo repeats the recorded run, only the change differs."""
+    trials = incident.verification.details.get("trials") or []
+    same = any(t.get("label") == "placebo" and t.get("same_as_recorded") for t in trials)
+    return "replay" if same else "intervention"
 
 
 def tell_incident(screen: Console, incident: Incident) -> None:

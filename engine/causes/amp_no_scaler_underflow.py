@@ -50,6 +50,7 @@ CAUSE = Cause(
     mistaken_for={"model.dead_units": "there activations are zero too"},
     explains=("numerics.vanishing_gradient", "optimizer.lr_too_low", "model.dead_units", "eval.underfit_stopped_early"),
     intervention="scale the loss by 2^16",
+    interventions=("single_precision",),
     next_measurement="zero share of the gradients in fp32",
     source="karpathy/nanoGPT#167",
 )

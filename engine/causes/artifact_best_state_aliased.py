@@ -49,6 +49,7 @@ CAUSE = Cause(
     mistaken_for={"artifact.ema_or_wrong_copy_saved": "there another network is saved"},
     explains=("eval.overfit",),
     intervention="none at run time",
+    interventions=("copy_states",),
     next_measurement="storage of the kept tensors against the live ones",
     weigh=weigh,
     source="pytorch/tutorials PR 188",

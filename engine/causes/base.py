@@ -83,6 +83,8 @@ class Cause:
     """Causes that are only links in the chain when this one is established."""
     intervention: str = ""
     """The one thing to change at run time to test it."""
+    interventions: tuple[str, ...] = ()
+    """The same as names of `engine/replay/vocabulary`, all put in place together; empty where no change at run time tests it."""
     next_measurement: str = ""
     """What to measure when this cannot be decided."""
     source: str = ""

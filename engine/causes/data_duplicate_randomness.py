@@ -43,6 +43,7 @@ CAUSE = Cause(
     mistaken_for={"data.repeated_batch": "there the samples themselves repeat"},
     explains=("eval.overfit",),
     intervention="num_workers=0",
+    interventions=("no_workers",),
     next_measurement="fingerprints of augmented samples over workers and epochs",
     source="pytorch/pytorch#5059",
 )

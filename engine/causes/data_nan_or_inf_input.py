@@ -80,6 +80,7 @@ CAUSE = Cause(
         "init.uninitialized_memory",
     ),
     intervention="replace the non-finite batch",
+    interventions=("replace_nonfinite_inputs",),
     next_measurement="count of non-finite values per column",
     source="SO 53640858",
 )

@@ -107,6 +107,7 @@ CAUSE = Cause(
     mistaken_for={"optimizer.lr_too_high": "there the loss rattles without regard to the order of the data"},
     explains=("optimizer.lr_too_high", "data.label_misaligned", "eval.underfit_stopped_early", "data.class_imbalance"),
     intervention="shuffle the batches' samples",
+    interventions=("shuffle",),
     next_measurement="target means per batch along an epoch",
     source="pytorch/pytorch#31771",
 )

@@ -99,6 +99,7 @@ CAUSE = Cause(
         "eval.underfit_stopped_early",
     ),
     intervention="standardise the inputs",
+    interventions=("standardise_inputs",),
     next_measurement="mean and standard deviation of every feature",
     source="SO 50762466",
 )

@@ -96,6 +96,7 @@ CAUSE = Cause(
         "numerics.exploding_gradient",
     ),
     intervention="standardise the targets",
+    interventions=("standardise_targets",),
     next_measurement="mean and standard deviation of the targets",
     source="SO 47932589",
 )

@@ -42,6 +42,7 @@ CAUSE = Cause(
     mistaken_for={"eval.mode_not_eval": "there eval() is never called"},
     explains=("eval.overfit", "eval.underfit_stopped_early"),
     intervention="disable dropout in eval",
+    interventions=("no_dropout_in_evaluation",),
     next_measurement="two evaluations of the same batch",
     weigh=weigh,
     source="pytorch/pytorch#124464",

@@ -71,6 +71,7 @@ CAUSE = Cause(
     },
     explains=("eval.overfit",),
     intervention="force eval mode in forwards without gradients",
+    interventions=("evaluate_without_gradients",),
     next_measurement="evaluation in both modes",
     weigh=weigh,
     source="ethos-ares#20",

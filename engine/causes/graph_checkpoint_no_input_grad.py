@@ -55,6 +55,7 @@ CAUSE = Cause(
         "eval.underfit_stopped_early",
     ),
     intervention="use_reentrant=False",
+    interventions=("checkpoint_without_reentry",),
     next_measurement="gradients inside the block without checkpointing",
     weigh=weigh,
     source="huggingface/transformers#35826",

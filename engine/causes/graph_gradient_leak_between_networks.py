@@ -55,6 +55,7 @@ CAUSE = Cause(
     mistaken_for={"loop.missing_zero_grad": "there nobody clears anything"},
     explains=("loop.missing_zero_grad", "optimizer.lr_too_high"),
     intervention="zero gradients before each backward",
+    interventions=("zero_gradients",),
     next_measurement="gradient against the fresh gradient, per network",
     weigh=weigh,
     source="BigGAN-PyTorch#25",

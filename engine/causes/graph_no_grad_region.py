@@ -77,6 +77,7 @@ CAUSE = Cause(
     },
     explains=("eval.underfit_stopped_early", "optimizer.lr_too_low", "graph.non_differentiable_op"),
     intervention="enable gradients in the region",
+    interventions=("no_grad_off",),
     next_measurement="grad mode of every layer's forward",
     weigh=weigh,
     source="pytorch/pytorch#105211",

@@ -88,6 +88,7 @@ CAUSE = Cause(
     mistaken_for={"loss.kl_argument_order": "there the prediction carries no gradient"},
     explains=("optimizer.lr_too_high",),
     intervention="detach the target",
+    interventions=("detach_targets",),
     next_measurement="gradient of the network that makes the target",
     weigh=weigh,
     source="BYOL and DQN practice",

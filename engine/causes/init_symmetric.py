@@ -71,6 +71,7 @@ CAUSE = Cause(
         "model.saturated_units",
     ),
     intervention="re-initialise the layer at random",
+    interventions=("reinitialise",),
     next_measurement="pairwise distance of the units",
     source="SO 55006469",
 )

@@ -63,6 +63,7 @@ CAUSE = Cause(
         "model.dead_units",
     ),
     intervention="initialise the parameter with zeros",
+    interventions=("reinitialise",),
     next_measurement="values of every parameter before the first step",
     source="multi_part_assembly#4",
 )

@@ -99,6 +99,7 @@ CAUSE = Cause(
         "eval.underfit_stopped_early",
     ),
     intervention="re-initialise with torch's default",
+    interventions=("reinitialise",),
     next_measurement="standard deviation per layer at step 0",
     source="Karpathy, A Recipe for Training Neural Networks",
 )

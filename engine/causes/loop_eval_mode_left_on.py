@@ -64,6 +64,7 @@ CAUSE = Cause(
     mistaken_for={"eval.overfit": "there the training flag is on"},
     explains=("eval.overfit", "loop.freeze_undone_by_train"),
     intervention="force training mode in gradient-tracked forwards",
+    interventions=("train_with_gradients",),
     next_measurement="training flag of every forward",
     source="wkentaro/pytorch-fcn#57",
 )

@@ -58,6 +58,7 @@ CAUSE = Cause(
     mistaken_for={"eval.mode_not_eval": "there validation itself runs in training mode"},
     explains=("eval.overfit",),
     intervention="keep frozen modules in eval mode",
+    interventions=("keep_frozen_in_evaluation",),
     next_measurement="running statistics of the frozen layers over time",
     source="Lightning-AI/pytorch-lightning#15062",
 )

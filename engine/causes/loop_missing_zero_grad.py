@@ -77,6 +77,7 @@ CAUSE = Cause(
         "numerics.log_zero",
     ),
     intervention="zero the gradients before each backward",
+    interventions=("zero_gradients",),
     next_measurement="the gradient before the first backward of a step",
     source="SO 60335387",
 )

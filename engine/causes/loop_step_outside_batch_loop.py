@@ -61,6 +61,7 @@ CAUSE = Cause(
     },
     explains=("eval.underfit_stopped_early", "optimizer.lr_too_low", "loop.zero_grad_after_backward"),
     intervention="step after each backward",
+    interventions=("step_after_backward",),
     next_measurement="backward passes per step",
     source="",
 )

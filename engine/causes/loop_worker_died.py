@@ -55,6 +55,7 @@ CAUSE = Cause(
     repair="Repair the sample that raises (run with num_workers=0 to see it), or enlarge shared memory.",
     mistaken_for={"data.index_out_of_range": "there the failing index is in the model"},
     intervention="num_workers=0",
+    interventions=("no_workers",),
     next_measurement="exit code of the worker and the sample's index",
     weigh=weigh,
     source="pytorch/pytorch issues",

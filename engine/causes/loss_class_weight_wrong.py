@@ -93,6 +93,7 @@ CAUSE = Cause(
     mistaken_for={"data.class_imbalance": "there no weights are given"},
     explains=("data.class_imbalance",),
     intervention="remove the weights",
+    interventions=("no_class_weights",),
     next_measurement="loss per class",
     weigh=weigh,
     source="SO 44454158",

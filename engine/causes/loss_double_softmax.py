@@ -88,6 +88,7 @@ CAUSE = Cause(
         "model.saturated_units",
     ),
     intervention="take the logarithm of what enters the loss",
+    interventions=("log_of_probabilities",),
     next_measurement="row sums of what enters the loss",
     source="discuss.pytorch.org 43814",
 )

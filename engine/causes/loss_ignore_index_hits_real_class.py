@@ -45,6 +45,7 @@ CAUSE = Cause(
     mistaken_for={"data.targets_mostly_masked": "there the masked positions are padding or prompts"},
     explains=("data.targets_mostly_masked", "data.class_imbalance"),
     intervention="ignore_index = -100",
+    interventions=("count_every_class",),
     next_measurement="loss and recall of the ignored class",
     source="lucidrains/parti-pytorch#8",
 )

@@ -68,6 +68,7 @@ CAUSE = Cause(
         "eval.underfit_stopped_early",
     ),
     intervention="take the logarithm of what enters the loss",
+    interventions=("log_of_probabilities",),
     next_measurement="range of what enters the loss",
     source="microsoft/ProDA#20",
 )

@@ -108,6 +108,7 @@ CAUSE = Cause(
         "loop.accumulation_not_normalized",
     ),
     intervention="divide the loss by the batch size",
+    interventions=("average_loss",),
     next_measurement="gradient norm at two batch sizes",
     source="SO 43611745",
 )

@@ -75,6 +75,7 @@ CAUSE = Cause(
     mistaken_for={"data.label_misaligned": "there shapes agree"},
     explains=("eval.underfit_stopped_early", "model.capacity_bottleneck", "data.label_misaligned"),
     intervention="reshape the target to the prediction's shape",
+    interventions=("match_shapes",),
     next_measurement="shapes of both arguments of the loss",
     source="SO 49206550",
 )

@@ -90,6 +90,7 @@ CAUSE = Cause(
     },
     explains=("optimizer.lr_too_high", "numerics.exploding_gradient", "eval.underfit_stopped_early"),
     intervention="negate the loss",
+    interventions=("negate_loss",),
     next_measurement="root of backward against the value of the loss function",
     source="TheDeepChecker",
 )

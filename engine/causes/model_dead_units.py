@@ -48,6 +48,7 @@ CAUSE = Cause(
     },
     explains=("numerics.vanishing_gradient", "optimizer.lr_too_low", "eval.underfit_stopped_early"),
     intervention="re-initialise the dead units with a leaky activation",
+    interventions=("leaky_activations", "reinitialise"),
     next_measurement="zero share per unit over the whole data set",
     source="AutoTrainer (Zhang et al., ICSE 2021)",
 )

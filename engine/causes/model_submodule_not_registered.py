@@ -45,6 +45,7 @@ CAUSE = Cause(
         "optimizer.frozen_by_mistake",
     ),
     intervention="add the parameters to the optimizer",
+    interventions=("add_missing_parameters",),
     next_measurement="modules called against modules registered",
     source="pytorch/pytorch#666",
 )

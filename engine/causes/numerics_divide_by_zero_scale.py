@@ -50,6 +50,7 @@ CAUSE = Cause(
     },
     explains=("numerics.exploding_gradient", "optimizer.lr_too_high"),
     intervention="clamp the divisor",
+    interventions=("away_from_singularity:1e-6",),
     next_measurement="the smallest divisor per step",
     source="pytorch/pytorch PR 71502",
 )

@@ -43,6 +43,7 @@ CAUSE = Cause(
     mistaken_for={"optimizer.lr_too_high": "there large updates make the argument grow first"},
     explains=("numerics.divide_by_zero_scale", "numerics.exploding_gradient", "numerics.log_zero"),
     intervention="clamp the argument at 50",
+    interventions=("away_from_singularity:1e-6",),
     next_measurement="the largest argument of the exponential per step",
     source="TheDeepChecker",
 )

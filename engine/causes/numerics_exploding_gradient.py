@@ -57,6 +57,7 @@ CAUSE = Cause(
         "loop.missing_zero_grad": "there old gradients add up",
     },
     intervention="clip the gradient norm at 1",
+    interventions=("clip_gradients:1",),
     next_measurement="gradient norm per layer in the steps before",
     source="Deep Learning Tuning Playbook",
 )

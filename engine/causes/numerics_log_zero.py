@@ -57,6 +57,7 @@ CAUSE = Cause(
         "numerics.exp_overflow",
     ),
     intervention="clamp the argument",
+    interventions=("away_from_singularity:1e-6",),
     next_measurement="the smallest argument of the logarithm per step",
     source="SO 40192728",
 )

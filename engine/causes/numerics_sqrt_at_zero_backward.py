@@ -49,6 +49,7 @@ CAUSE = Cause(
     },
     explains=("numerics.exploding_gradient", "optimizer.lr_too_high"),
     intervention="add eps under the root",
+    interventions=("away_from_singularity:1e-6",),
     next_measurement="the smallest argument of the root per step",
     source="pytorch/pytorch#187297",
 )

@@ -49,6 +49,7 @@ CAUSE = Cause(
         "numerics.divide_by_zero_scale",
     ),
     intervention="eps = 1e-4",
+    interventions=("larger_epsilon:1e-4",),
     next_measurement="dtype of parameters and optimizer state",
     source="pytorch/pytorch#8860",
 )

@@ -94,6 +94,7 @@ CAUSE = Cause(
     },
     explains=("eval.underfit_stopped_early", "model.capacity_bottleneck"),
     intervention="unfreeze the layers",
+    interventions=("unfreeze",),
     next_measurement="requires_grad of every parameter and where its values came from",
     source="open-mmlab/mmpretrain#702",
 )

@@ -112,6 +112,7 @@ CAUSE = Cause(
         "numerics.divide_by_zero_scale",
     ),
     intervention="divide the rate by 10",
+    interventions=("scale_rate:0.1",),
     next_measurement="update ratios with a tenth of the rate",
     source="SO 37624102",
 )

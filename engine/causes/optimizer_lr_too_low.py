@@ -84,6 +84,7 @@ CAUSE = Cause(
     },
     explains=("eval.underfit_stopped_early",),
     intervention="multiply the rate by 30",
+    interventions=("scale_rate:30",),
     next_measurement="update norm over weight norm per step",
     source="SO 59106542",
 )

@@ -40,6 +40,7 @@ CAUSE = Cause(
     mistaken_for={"optimizer.lr_too_low": "there steps are taken, and are tiny"},
     explains=("eval.underfit_stopped_early", "loop.missing_zero_grad"),
     intervention="call step after each backward",
+    interventions=("step_after_backward",),
     next_measurement="count of optimizer steps",
     source="pytorch/pytorch#3814",
 )

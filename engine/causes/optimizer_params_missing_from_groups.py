@@ -72,6 +72,7 @@ CAUSE = Cause(
     },
     explains=("optimizer.lr_too_low", "eval.underfit_stopped_early"),
     intervention="add the missing parameters to the optimizer",
+    interventions=("add_missing_parameters",),
     next_measurement="which parameters every optimizer group holds",
     source="facebookresearch/mmf PR 620",
 )

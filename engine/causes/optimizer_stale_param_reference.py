@@ -70,6 +70,7 @@ CAUSE = Cause(
         "eval.underfit_stopped_early",
     ),
     intervention="add the model's present parameters to the optimizer",
+    interventions=("add_missing_parameters",),
     next_measurement="identity of the parameters in every optimizer group at the first step",
     source="huggingface/accelerate#2665",
 )

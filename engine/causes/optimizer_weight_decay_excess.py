@@ -86,6 +86,7 @@ CAUSE = Cause(
     mistaken_for={"optimizer.lr_too_low": "there the weights keep their norm"},
     explains=("eval.underfit_stopped_early", "numerics.vanishing_gradient"),
     intervention="weight_decay = 0",
+    interventions=("no_weight_decay",),
     next_measurement="weight norms over steps with weight_decay = 0",
     source="DeepCrime RAW",
 )

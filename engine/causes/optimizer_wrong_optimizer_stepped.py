@@ -60,6 +60,7 @@ CAUSE = Cause(
     mistaken_for={"graph.detach_in_generator_step": "there the network's own gradients are absent"},
     explains=("optimizer.never_stepped", "loop.missing_zero_grad", "graph.gradient_leak_between_networks"),
     intervention="step the other optimizer too",
+    interventions=("step_after_backward",),
     next_measurement="steps per optimizer",
     source="Lightning-AI/pytorch-lightning#557",
 )

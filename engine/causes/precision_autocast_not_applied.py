@@ -69,6 +69,7 @@ CAUSE = Cause(
     },
     explains=("optimizer.frozen_by_mistake", "graph.detached_term"),
     intervention="separate regions; cache_enabled=False",
+    interventions=("single_precision",),
     next_measurement="type of the outputs of the layers",
     source="pytorch/pytorch#105211",
 )

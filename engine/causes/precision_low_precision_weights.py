@@ -58,6 +58,7 @@ CAUSE = Cause(
     },
     explains=("optimizer.lr_too_low", "optimizer.silent_no_update", "eval.underfit_stopped_early"),
     intervention="float32 parameters",
+    interventions=("single_precision",),
     next_measurement="share of entries changed by a step in fp32",
     source="DEFault++",
 )

@@ -46,6 +46,7 @@ CAUSE = Cause(
     mistaken_for={"resource.graph_retained_by_history": "there losses are kept in a list"},
     explains=("resource.graph_retained_by_history", "resource.out_of_memory"),
     intervention="retain_graph=False",
+    interventions=("no_retained_graph",),
     next_measurement="memory and time per step",
     weigh=weigh,
     source="PyTorch documentation, torch.autograd.backward",

@@ -72,6 +72,7 @@ CAUSE = Cause(
     },
     explains=("optimizer.lr_too_low", "eval.underfit_stopped_early", "scheduler.wrong_horizon"),
     intervention="skip the scheduler",
+    interventions=("constant_rate",),
     next_measurement="the learning rate at every step",
     source="pytorch/tutorials PR 640",
 )

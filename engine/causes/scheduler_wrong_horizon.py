@@ -95,6 +95,7 @@ CAUSE = Cause(
     mistaken_for={"scheduler.stepped_per_batch": "there the rate vanishes because the unit is the batch"},
     explains=("eval.underfit_stopped_early", "optimizer.lr_too_low"),
     intervention="constant rate",
+    interventions=("constant_rate",),
     next_measurement="scheduler steps against its horizon",
     source="svc-develop-team/so-vits-svc-fork PR 291",
 )

@@ -68,25 +68,29 @@ class Outcome:
 def copied(root: Path, sources: Mapping[str, str]) -> Iterator[Path]:
     """A temporary copy of the project in which the given files have the given texts."""
     with tempfile.TemporaryDirectory(prefix="aitia-proof-") as folder:
-        copy = Path(folder) / "project"
-        if root.is_dir() and _size(root) <= COPY_BYTES:
-            shutil.copytree(root, copy, ignore=shutil.ignore_patterns(*NOT_COPIED), symlinks=True)
-        copy.mkdir(exist_ok=True)
-        for name, text in sources.items():
-            path = copy / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-        yield copy
+        yield copy(root, Path(folder) / "project", sources)
+
+
+def copy(root: Path, place: Path, sources: Mapping[str, str]) -> Path:
+    """Copy the project to `place`, with these texts in it."""
+    if root.is_dir() and _size(root) <= COPY_BYTES:
+        shutil.copytree(root, place, ignore=shutil.ignore_patterns(*NOT_COPIED), symlinks=True)
+    place.mkdir(exist_ok=True)
+    for name, text in sources.items():
+        path = place / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return place
 
 
 def run(command: Sequence[str], *, cwd: Path, timeout: float) -> Outcome:
     """Run a command under limits; whatever it started is dead when this returns."""
     started = time.monotonic()
-    limiter = LIMITER.format(memory=_memory(), file=FILE_BYTES)
+    limiter = LIMITER.format(memory=memory(), file=FILE_BYTES)
     code: int | None = None
     with tempfile.TemporaryFile() as output:  # a pipe would stay open as long as any child of the command lives
         process = subprocess.Popen(
-            [sys.executable, "-c", limiter, *command], cwd=cwd, env=_environment(cwd), stdin=subprocess.DEVNULL,
+            [sys.executable, "-c", limiter, *command], cwd=cwd, env=environment(cwd), stdin=subprocess.DEVNULL,
             stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
         try:
@@ -101,7 +105,8 @@ def run(command: Sequence[str], *, cwd: Path, timeout: float) -> Outcome:
     return Outcome(code, text, round(time.monotonic() - started, 1))
 
 
-def _environment(cwd: Path) -> dict[str, str]:
+def environment(cwd: Path) -> dict[str, str]:
+    """What Python needs and nothing else, for a program whose home is this folder."""
     kept = {k: os.environ[k] for k in KEPT_VARIABLES if k in os.environ}
     own = {"HOME": str(cwd), "TMPDIR": str(cwd.parent), "PYTHONDONTWRITEBYTECODE": "1", "MPLBACKEND": "Agg"}
     own["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = (
@@ -111,7 +116,8 @@ def _environment(cwd: Path) -> dict[str, str]:
     return kept | own | ({"OMP_NUM_THREADS": threads} if threads else {})
 
 
-def _memory() -> int:
+def memory() -> int:
+    """Bytes that this machine's user may give away at once; -1 where that is not known."""
     try:
         return int(MEMORY_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     except (AttributeError, ValueError, OSError):

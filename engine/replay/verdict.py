@@ -1,0 +1,219 @@
+"""What replays say of a cause: its own measurement must flip with the change and stay under the placebo.
+
+Loss alone proves nothing: it falls for many reasons. The accused mechanism is measured again in every trial; besides,
+the outcome must not be worse, nothing new may be accused, and no value may have been hidden.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from aitia.engine.case import Case
+from aitia.engine.causes.base import MODERATE, PRIOR
+from aitia.engine.reason import Judgement, calibration, confidence, judge
+from aitia.engine.records import Record, RunStatus
+from aitia.engine.replay.replay import Played
+from aitia.engine.store.reader import Run
+from aitia.engine.symptoms import WANTED
+
+CLEAR_ACCURACY = 0.05
+"""Difference of two accuracies that is more than the noise of one epoch on small data."""
+FEWER_STEPS = 0.5
+"""A changed program that takes less than this share of the steps has skipped its training, not repaired it."""
+BEYOND_START = 1.5
+"""A loss that ends this many times above where the placebo ended is worse, whatever the seed."""
+
+
+class Reading(Record):
+    """What one trial showed."""
+
+    label: str
+    """`placebo`, `repaired`, `changed` or `mutant`."""
+    seed: int = 0
+    changes: tuple[str, ...] = ()
+    """What was changed at run time, in words."""
+    status: str = "nothing recorded"
+    steps: int = 0
+    log_odds: float = PRIOR
+    """Belief in the accused cause from its own evidence."""
+    seen: bool = False
+    """Whether the mechanism itself was observed."""
+    statement: str = ""
+    """The mechanism's own measurement."""
+    accused: tuple[str, ...] = ()
+    """Causes that clear the bar."""
+    symptoms: tuple[str, ...] = ()
+    failure: str | None = None
+    """Class of the exception that ended it, and its message."""
+    loss_first: float | None = None
+    loss_last: float | None = None
+    accuracy: float | None = None
+    """Last accuracy that was recomputed, in evaluation where there is one."""
+    same_as_recorded: bool = False
+    """Whether every loss is bit for bit that of the recorded run."""
+    hidden: tuple[str, ...] = ()
+    """Places at which a value that is not finite was replaced by one that is."""
+    seconds: float = 0.0
+
+
+class Comparison(Record):
+    """The verdict on a change."""
+
+    status: Literal["proved", "unfinished", "refuted", "inconclusive"]
+    """`unfinished`: the mechanism is gone, but something else is wrong, too."""
+    reason: str
+
+
+def read(played: Played, cause: str, recorded: Run) -> Reading:
+    """The measurements of one trial that the verdict rests on."""
+    trial, run = played.trial, played.run
+    base = {"label": trial.label, "seed": trial.seed, "changes": tuple(c.sentence for c in trial.changes),
+            "seconds": played.seconds}  # fmt: skip
+    if run is None:
+        return Reading(**base, failure=_last_line(played.output))
+    case = Case(run)
+    judgement = judge(case)
+    suspect = next((s for s in judgement.suspects if s.cause.id == cause), None)
+    mechanism = None if suspect is None else next((w for w in suspect.weights if w.mechanism and w.strength > 0), None)
+    failure = run.info.failure
+    crashed = failure is not None and run.info.status is RunStatus.CRASHED and failure.type not in WANTED
+    return Reading(
+        **base,
+        status="timeout" if played.code is None else run.info.status.value,
+        steps=run.n_steps,
+        log_odds=PRIOR if suspect is None else round(suspect.raw, 2),
+        seen=suspect is not None,
+        statement="" if mechanism is None else mechanism.statement,
+        accused=accused(judgement),
+        symptoms=tuple(s.name for s in judgement.symptoms),
+        failure=f"{failure.type}: {failure.message}"[:200] if failure is not None and crashed else None,
+        loss_first=_number(case.loss.first),
+        loss_last=_number(case.loss.last),
+        accuracy=_accuracy(case),
+        same_as_recorded=same_losses(run, recorded),
+        hidden=tuple(f.subject for f in run.facts("masked")),
+    )
+
+
+def accused(judgement: Judgement) -> tuple[str, ...]:
+    """Causes that clear the bar and are no mere links."""
+    bar = calibration()["bar"]
+    return tuple(s.cause.id for s in judgement.suspects if confidence(s.score) >= bar)
+
+
+def same_losses(run: Run, recorded: Run) -> bool:
+    """Whether the losses of both runs agree bit for bit, as far as the shorter one goes."""
+    mine, theirs = run.table("backward")["loss"], recorded.table("backward")["loss"]
+    n = min(len(mine), len(theirs))
+    return n > 0 and bool(np.array_equal(mine[:n], theirs[:n], equal_nan=True))
+
+
+def compare(before: Sequence[Reading], after: Sequence[Reading], threshold: float) -> Comparison:
+    """Judge readings without the change against readings with it.
+
+    `threshold` is the belief (log-odds) from which the mechanism counts as there; see `present_from`.
+    """
+    first = before[0]
+    if first.status == "nothing recorded":
+        return Comparison(status="inconclusive", reason=f"the program could not be run again: {first.failure}")
+    if not all(_there(r, threshold) for r in before):
+        missing = next(r for r in before if not _there(r, threshold))
+        seed = f" with another seed ({missing.seed})" if missing.seed else ""
+        end = f": it ended in {missing.failure}" if missing.failure else ""
+        return Comparison(status="inconclusive", reason=f"run again{seed} without a change, it does not show{end}")
+    verdicts = [_judge(first, r, threshold) for r in after]
+    for status in ("refuted", "inconclusive", "unfinished"):
+        found = next((v for v in verdicts if v.status == status), None)
+        if found is not None:
+            return found
+    seeds = f" in {len(after)} runs with different seeds" if len(after) > 1 else ""
+    return Comparison(
+        status="proved",
+        reason=f"the mechanism is there without the change and gone with it{seeds}{_gain(first, after[0])}",
+    )
+
+
+def present_from(log_odds: float) -> float:
+    """Belief from which a mechanism counts as there, given what the recorded run showed."""
+    return min(log_odds - MODERATE / 2, 0.0) if log_odds < MODERATE else MODERATE / 2
+
+
+def _there(reading: Reading, threshold: float) -> bool:
+    return reading.seen and reading.log_odds >= threshold
+
+
+def _judge(before: Reading, after: Reading, threshold: float) -> Comparison:
+    wrong = _refutation(before, after, threshold)
+    if wrong is not None:
+        return Comparison(status="refuted", reason=wrong)
+    if after.seen and after.log_odds > threshold - MODERATE:
+        return Comparison(status="inconclusive", reason=f"the mechanism is weaker, but not gone: {after.statement}")
+    new = [c for c in after.accused if c not in before.accused]
+    left = [c for c in after.accused if c in before.accused]
+    if new or after.symptoms or (left and not _better(before, after)):
+        others = ", ".join([*new, *left]) or " and ".join(after.symptoms)
+        return Comparison(status="unfinished", reason=f"the mechanism is gone, but not all is well: {others}")
+    return Comparison(status="proved", reason="")
+
+
+def _refutation(before: Reading, after: Reading, threshold: float) -> str | None:  # noqa: PLR0911 - one reason each
+    if after.status in {"timeout", "nothing recorded"}:
+        return f"the changed program did not end well: {after.failure or 'it ran into its deadline'}"
+    if hidden := [h for h in after.hidden if h not in before.hidden]:
+        return f"it hides what is wrong instead of removing it: a value that is not finite is replaced at {hidden[0]}"
+    if _there(after, threshold):
+        return f"the mechanism is still there: {after.statement}"
+    if after.failure is not None and after.failure != before.failure:
+        return f"the changed program ends in {after.failure}"
+    if after.steps < FEWER_STEPS * before.steps:
+        return f"the changed program takes only {after.steps} of {before.steps} optimizer steps"
+    if before.accuracy is not None and after.accuracy is not None and after.accuracy < before.accuracy - CLEAR_ACCURACY:
+        return f"the outcome is worse: accuracy {after.accuracy:.2f} after {before.accuracy:.2f}"
+    if _rises(after) and not _rises(before) and before.failure is None:
+        return f"the outcome is worse: the loss rises from {after.loss_first:.4g} to {after.loss_last:.4g}"
+    return None
+
+
+def _rises(reading: Reading) -> bool:
+    first, last = reading.loss_first, reading.loss_last
+    return first is not None and last is not None and first > 0 and last > BEYOND_START * first
+
+
+def _better(before: Reading, after: Reading) -> bool:
+    if before.failure is not None and after.failure is None:
+        return True
+    if before.symptoms and not after.symptoms:
+        return True
+    if before.accuracy is not None and after.accuracy is not None:
+        return after.accuracy > before.accuracy + CLEAR_ACCURACY
+    return False
+
+
+def _gain(before: Reading, after: Reading) -> str:
+    if before.failure is not None:
+        return "; the program runs to its end"
+    if before.accuracy is not None and after.accuracy is not None:
+        return f"; accuracy {before.accuracy:.2f} → {after.accuracy:.2f}"
+    if before.loss_last is not None and after.loss_last is not None:
+        return f"; loss at the end {before.loss_last:.4g} → {after.loss_last:.4g}"
+    return ""
+
+
+def _accuracy(case: Case) -> float | None:
+    held_out = case.eval_accuracy
+    if len(held_out):
+        return _number(float(held_out[-1]))
+    return _number(case.accuracy(grad=True).last)
+
+
+def _number(value: float) -> float | None:
+    return float(f"{value:.6g}") if math.isfinite(value) else None
+
+
+def _last_line(output: str) -> str:
+    lines = [line for line in output.splitlines() if line.strip()]
+    return lines[-1][:200] if lines else "it left no recording and printed nothing"

@@ -78,8 +78,10 @@ def _torch() -> Check:
 def _recorder() -> Check:
     if os.environ.get("AITIA") == "0":
         return Check("recorder", False, "switched off", "AITIA=0 is set in the environment; unset it")
-    kernel = importlib.util.find_spec("aitia.engine.capture._kernel") is not None
-    return Check("recorder", True, "compiled kernel" if kernel else "torch statistics (no compiled kernel)")
+    from aitia.engine import kernel
+
+    path, reason = kernel.why()
+    return Check("recorder", True, f"{path} statistics, {reason}")
 
 
 def _optional() -> list[Check]:

@@ -1,0 +1,438 @@
+// The inner loops. Included once per instruction set, with ISA (a namespace), TARGET (a function attribute) and WIDTH
+// (bytes of a vector register) defined; so there is no include guard. Vectors are the compiler's own (GCC and Clang).
+
+namespace ISA {
+
+template <class A> struct Lanes;
+template <> struct Lanes<float> {
+  typedef float V __attribute__((vector_size(WIDTH)));
+  typedef int32_t I __attribute__((vector_size(WIDTH)));
+  static constexpr int N = WIDTH / 4;
+};
+template <> struct Lanes<double> {
+  typedef double V __attribute__((vector_size(WIDTH)));
+  typedef int64_t I __attribute__((vector_size(WIDTH)));
+  static constexpr int N = WIDTH / 8;
+};
+
+template <class V, class A> TARGET static inline V load(const A* p) { V v; __builtin_memcpy(&v, p, sizeof v); return v; }
+template <class V, class A> TARGET static inline void store(A* p, V v) { __builtin_memcpy(p, &v, sizeof v); }
+
+TARGET static inline Lanes<float>::V absolute(Lanes<float>::V x) {
+  typedef Lanes<float>::I I;
+  return (Lanes<float>::V)((I)x & 0x7fffffff);
+}
+TARGET static inline Lanes<double>::V absolute(Lanes<double>::V x) {
+  typedef Lanes<double>::I I;
+  return (Lanes<double>::V)((I)x & 0x7fffffffffffffffLL);
+}
+template <class V> TARGET static inline V smaller(V x, V m) { return x < m ? x : m; }
+template <class V> TARGET static inline V larger(V x, V m) { return x > m ? x : m; }
+
+// ---- reading: entries [begin, begin + n) in single or double precision -------------------------------------------
+
+template <class T, class A> TARGET static void widen(const char* from, int64_t n, A* to) {
+  const T* p = reinterpret_cast<const T*>(from);
+  for (int64_t i = 0; i < n; i++) to[i] = static_cast<A>(p[i]);
+}
+TARGET static void widen_bf16(const char* from, int64_t n, float* to) {
+  const uint16_t* p = reinterpret_cast<const uint16_t*>(from);
+  uint32_t* o = reinterpret_cast<uint32_t*>(to);
+  for (int64_t i = 0; i < n; i++) o[i] = uint32_t(p[i]) << 16;
+}
+TARGET static void widen_f16(const char* from, int64_t n, float* to) {
+  const uint16_t* p = reinterpret_cast<const uint16_t*>(from);
+  uint32_t* o = reinterpret_cast<uint32_t*>(to);
+  for (int64_t i = 0; i < n; i++) {  // the exponent is 5 bits with offset 15, a float's is 8 with offset 127
+    const uint32_t bits = uint32_t(p[i] & 0x7fff) << 13;
+    float f;
+    __builtin_memcpy(&f, &bits, 4);
+    f *= 0x1p112f;
+    uint32_t wide;
+    __builtin_memcpy(&wide, &f, 4);
+    o[i] = wide | (f >= 65536.0f ? 0x7f800000u : 0u) | (uint32_t(p[i] & 0x8000) << 16);
+  }
+}
+TARGET static void widen_bool(const char* from, int64_t n, float* to) {
+  const uint8_t* p = reinterpret_cast<const uint8_t*>(from);
+  for (int64_t i = 0; i < n; i++) to[i] = p[i] != 0 ? 1.0f : 0.0f;
+}
+TARGET static const float* converted(Kind kind, const char* from, int64_t n, float* to) {
+  switch (kind) {
+    case kF32: return reinterpret_cast<const float*>(from);
+    case kBF16: widen_bf16(from, n, to); break;
+    case kF16: widen_f16(from, n, to); break;
+    case kBoolean: widen_bool(from, n, to); break;
+    case kI8: widen<int8_t>(from, n, to); break;
+    case kU8: widen<uint8_t>(from, n, to); break;
+    case kI16: widen<int16_t>(from, n, to); break;
+    case kU16: widen<uint16_t>(from, n, to); break;
+    default: __builtin_unreachable();
+  }
+  return to;
+}
+TARGET static const double* converted(Kind kind, const char* from, int64_t n, double* to) {
+  switch (kind) {
+    case kF64: return reinterpret_cast<const double*>(from);
+    case kI32: widen<int32_t>(from, n, to); break;
+    case kU32: widen<uint32_t>(from, n, to); break;
+    case kI64: widen<int64_t>(from, n, to); break;
+    case kU64: widen<uint64_t>(from, n, to); break;
+    default: __builtin_unreachable();
+  }
+  return to;
+}
+template <class A> TARGET static const A* scaled(const A* p, int64_t n, const Scale& scale, A* to) {
+  if (scale.exponent == 0) return p;
+  const A a = static_cast<A>(scale.first), b = static_cast<A>(scale.second);
+  for (int64_t i = 0; i < n; i++) to[i] = p[i] * a * b;
+  return to;
+}
+template <class T> TARGET static void collect(const View& v, int64_t begin, int64_t n, T* to) {
+  const T* base = reinterpret_cast<const T*>(v.data);
+  int64_t at[kDims], rest = begin, offset = 0;
+  for (int d = v.ndim - 1; d >= 0; d--) {
+    at[d] = rest % v.shape[d];
+    rest /= v.shape[d];
+    offset += at[d] * v.stride[d];
+  }
+  const int last = v.ndim - 1;
+  const int64_t step = v.stride[last];
+  for (int64_t i = 0; i < n;) {
+    int64_t run = v.shape[last] - at[last];
+    run = run < n - i ? run : n - i;
+    const T* p = base + offset;
+    for (int64_t k = 0; k < run; k++) to[i + k] = p[k * step];
+    i += run;
+    at[last] += run;
+    offset += run * step;
+    for (int d = last; d > 0 && at[d] == v.shape[d]; d--) {
+      offset += v.stride[d - 1] - at[d] * v.stride[d];
+      at[d] = 0;
+      at[d - 1]++;
+    }
+  }
+}
+TARGET static void gather(const View& v, int64_t begin, int64_t n, char* to) {
+  switch (v.size) {
+    case 1: return collect(v, begin, n, reinterpret_cast<uint8_t*>(to));
+    case 2: return collect(v, begin, n, reinterpret_cast<uint16_t*>(to));
+    case 4: return collect(v, begin, n, reinterpret_cast<uint32_t*>(to));
+    default: return collect(v, begin, n, reinterpret_cast<uint64_t*>(to));
+  }
+}
+// At most kBlock entries, in memory order where the view is dense, else in logical order.
+template <class A> TARGET static const A* read(const View& v, bool in_memory_order, int64_t begin, int64_t n, A* room) {
+  if (in_memory_order) return converted(v.kind, v.data + begin * v.size, n, room);
+  alignas(64) char raw[kBlock * 8];
+  gather(v, begin, n, raw);
+  const A* p = converted(v.kind, raw, n, room);
+  if (p != room) __builtin_memcpy(room, p, n * sizeof(A));
+  return room;
+}
+
+// ---- one block ------------------------------------------------------------------------------------------------------
+
+struct Swept { double sum, square, l1, low, high; int64_t zeros, saturated; };
+
+// One read for everything: nine vector operations per vector. NaN passes min and max by and shows in `square`.
+template <class A, bool SAT> TARGET static Swept sweep(const A* p, int64_t n, A shift, A below, A above) {
+  typedef typename Lanes<A>::V V;
+  typedef typename Lanes<A>::I I;
+  constexpr int N = Lanes<A>::N;
+  const V zero = V{}, c = zero + shift;
+  const V lower = zero + below, upper = zero + above;
+  V s0 = zero, s1 = zero, q0 = zero, q1 = zero, a0 = zero, a1 = zero;
+  V mn = zero + std::numeric_limits<A>::infinity(), mx = -mn;
+  I z = I{}, t = I{};
+  int64_t i = 0;
+  for (; i + 2 * N <= n; i += 2 * N) {
+    const V x = load<V>(p + i), y = load<V>(p + i + N);
+    const V d = x - c, e = y - c;
+    s0 += d; s1 += e;
+    q0 += d * d; q1 += e * e;
+    a0 += ABS(x); a1 += ABS(y);
+    mn = MIN(x, mn); mx = MAX(x, mx);
+    mn = MIN(y, mn); mx = MAX(y, mx);
+    z -= (x == zero); z -= (y == zero);
+    if (SAT) { t -= (x < lower) | (x > upper); t -= (y < lower) | (y > upper); }
+  }
+  Swept r{0, 0, 0, kInf, -kInf, 0, 0};
+  if (i > 0) {
+    const V s = s0 + s1, q = q0 + q1, a = a0 + a1;
+    A sum = 0, square = 0, l1 = 0, low = mn[0], high = mx[0];
+    for (int k = 0; k < N; k++) {
+      sum += s[k]; square += q[k]; l1 += a[k];
+      low = mn[k] < low ? mn[k] : low;
+      high = mx[k] > high ? mx[k] : high;
+      r.zeros += z[k];
+      if (SAT) r.saturated += t[k];
+    }
+    r.sum = sum; r.square = square; r.l1 = l1; r.low = low; r.high = high;
+  }
+  for (; i < n; i++) {
+    const A x = p[i], d = x - shift;
+    r.sum += d;
+    r.square += double(d) * d;
+    r.l1 += std::fabs(x);
+    r.low = x < r.low ? x : r.low;
+    r.high = x > r.high ? x : r.high;
+    r.zeros += x == 0;
+    if (SAT) r.saturated += x < below || x > above;
+  }
+  return r;
+}
+template <class A> TARGET static Swept swept(const A* p, int64_t n, A shift, const Saturation& sat, bool counting) {
+  const A low = static_cast<A>(sat.low), high = static_cast<A>(sat.high);
+  return counting ? sweep<A, true>(p, n, shift, low, high) : sweep<A, false>(p, n, shift, low, high);
+}
+// A value near the mean: with it subtracted the squares keep their digits. The mean so far, else that of some entries.
+template <class A> TARGET static A near_mean(const A* p, int64_t n, const Sum& sum) {
+  if (sum.n > 0) return static_cast<A>(sum.mean);
+  const int64_t few = n < 32 ? n : 32;
+  double s = 0;
+  for (int64_t i = 0; i < few; i++) s += p[i];
+  const A shift = static_cast<A>(s / double(few));
+  return std::isfinite(shift) ? shift : A(0);
+}
+// Returns whether all entries are finite. `at`: logical index of the first entry, as far as it is known.
+template <class A> TARGET static bool block(const A* p, int64_t n, int64_t at, const Saturation& sat, Sum& sum) {
+  const bool counting = sat.mode == Saturation::kAlways ||
+                        (sat.mode == Saturation::kWithinOne && sum.low >= -1 && sum.high <= 1);
+  A shift = near_mean(p, n, sum);
+  Swept r = swept(p, n, shift, sat, counting);
+  A finite[kBlock];
+  bool clean = true;
+  if (!std::isfinite(r.square)) {
+    int64_t m = 0;
+    for (int64_t i = 0; i < n; i++) {
+      if (std::isfinite(p[i])) { finite[m++] = p[i]; continue; }
+      if (clean) sum.saw_bad(at + i);
+      clean = false;
+      sum.bad++;
+      sum.nans += p[i] != p[i];
+    }
+    n = m;
+    if (n == 0) return false;
+    shift = near_mean(finite, n, sum);
+    r = swept(finite, n, shift, sat, counting);
+  }
+  const double offset = r.sum / double(n), m2 = r.square - offset * r.sum;
+  sum.join(n, double(shift) + offset, m2 > 0 ? m2 : 0);
+  sum.l1 += r.l1;
+  sum.low = r.low < sum.low ? r.low : sum.low;
+  sum.high = r.high > sum.high ? r.high : sum.high;
+  sum.zeros += r.zeros;
+  sum.saturated += r.saturated;
+  return clean;
+}
+// How far entries moved: in double precision, since squares of small updates vanish in single precision.
+template <class A> TARGET static void moves(const A* now, const A* old, int64_t n, Sum& sum) {
+  double s[8] = {};
+  int64_t same = 0, i = 0;
+  for (; i + 8 <= n; i += 8)
+    for (int k = 0; k < 8; k++) {
+      const A d = now[i + k] - old[i + k];
+      s[k] += double(d) * double(d);
+      same += d == 0;
+    }
+  for (; i < n; i++) {
+    const A d = now[i] - old[i];
+    s[0] += double(d) * double(d);
+    same += d == 0;
+  }
+  for (double v : s) sum.moved += v;
+  sum.changed += n - same;
+}
+
+// ---- a stretch of a tensor --------------------------------------------------------------------------------------------
+
+template <class A>
+TARGET static void flat_of(const View& v, const View* before, int64_t begin, int64_t end, const Saturation& sat,
+                           const Scale& scale, Sum& sum) {
+  alignas(64) A room[kBlock], other[kBlock];
+  const bool memory = before ? v.ordered && before->ordered : v.dense;
+  for (int64_t i = begin; i < end; i += kBlock) {
+    const int64_t n = end - i < kBlock ? end - i : kBlock;
+    const A* p = scaled(read(v, memory, i, n, room), n, scale, room);
+    block(p, n, i, sat, sum);
+    if (before) moves(p, scaled(read(*before, memory, i, n, other), n, scale, other), n, sum);
+  }
+}
+TARGET static void flat(const View& v, const View* before, int64_t begin, int64_t end, const Saturation& sat,
+                        const Scale& scale, Sum& sum) {
+  v.wide() ? flat_of<double>(v, before, begin, end, sat, scale, sum) : flat_of<float>(v, before, begin, end, sat, scale, sum);
+}
+
+// ---- samples: spread over them, and features that are 0 in all of them --------------------------------------------
+
+constexpr int64_t kTile = 512;   // entries of a sample that are gathered at once, where samples are long
+constexpr int64_t kHeap = 128;   // samples summed in single precision before the sums move to double precision
+
+// Adds `rows` samples of `w` entries, `step` apart, to sums of distances from `first`.
+template <class A>
+TARGET static void add_rows(const A* x, int64_t rows, int64_t w, int64_t step, const A* first, A* sum, A* square) {
+  typedef typename Lanes<A>::V V;
+  constexpr int N = Lanes<A>::N;
+  int64_t c = 0;
+  for (; c + N <= w; c += N) {
+    const V b = load<V>(first + c);
+    V s = load<V>(sum + c), q = load<V>(square + c);
+    for (int64_t r = 0; r < rows; r++) {
+      const V d = load<V>(x + r * step + c) - b;
+      s += d;
+      q += d * d;
+    }
+    store(sum + c, s);
+    store(square + c, q);
+  }
+  for (; c < w; c++)
+    for (int64_t r = 0; r < rows; r++) {
+      const A d = x[r * step + c] - first[c];
+      sum[c] += d;
+      square[c] += d * d;
+    }
+}
+template <class A> TARGET static const A* zeroed(const A* p, int64_t n, A* to) {
+  for (int64_t i = 0; i < n; i++) to[i] = std::isfinite(p[i]) ? p[i] : A(0);
+  return to;
+}
+template <class A> struct Gathering {  // sums in single precision on their way to `Columns`
+  alignas(64) A first[kTile], sum[kTile], square[kTile];
+  int64_t held = 0;
+};
+template <class A> TARGET static void pour(Gathering<A>& g, int64_t at, int64_t w, Columns& out) {
+  for (int64_t c = 0; c < w; c++) {
+    out.sum[at + c] += double(g.sum[c]);
+    out.square[at + c] += double(g.square[c]);
+    g.sum[c] = g.square[c] = 0;
+  }
+  g.held = 0;
+}
+// Samples shorter than a tile: several at once, side by side as if they were one sample of `period` entries.
+template <class A>
+TARGET static void short_samples(const View& v, const Samples& s, int64_t row, int64_t last, const Saturation& sat,
+                                 const Scale& scale, Sum& sum, Columns& out) {
+  alignas(64) A room[kBlock], clean[kBlock];
+  Gathering<A> g;
+  const int64_t many = kBlock / out.period * out.period / s.entries;
+  for (int64_t c = 0; c < out.period; c++) g.first[c] = A(out.first[c]), g.sum[c] = g.square[c] = 0;
+  for (int64_t r = row; r < last; r += many) {
+    const int64_t rows = last - r < many ? last - r : many, n = rows * s.entries;
+    const A* p = room;
+    if (s.step == s.entries) {
+      p = converted(v.kind, v.data + r * s.entries * v.size, n, room);
+    } else {
+      for (int64_t k = 0; k < rows; k++) {
+        A* to = room + k * s.entries;
+        const A* from = converted(v.kind, v.data + (r + k) * s.step * v.size, s.entries, to);
+        if (from != to) __builtin_memcpy(to, from, s.entries * sizeof(A));
+      }
+    }
+    p = scaled(p, n, scale, room);
+    if (!block(p, n, r * s.entries, sat, sum)) p = zeroed(p, n, clean);
+    const int64_t full = n / out.period;
+    add_rows(p, full, out.period, out.period, g.first, g.sum, g.square);
+    add_rows(p + full * out.period, 1, n - full * out.period, 0, g.first, g.sum, g.square);
+    if ((g.held += full + 1) >= kHeap) pour(g, 0, out.period, out);
+  }
+  pour(g, 0, out.period, out);
+}
+// Samples longer than a tile: tile by tile, all samples of each.
+template <class A>
+TARGET static void long_samples(const View& v, const Samples& s, int64_t row, int64_t last, const Saturation& sat,
+                                const Scale& scale, Sum& sum, Columns& out) {
+  constexpr int64_t many = 8;
+  alignas(64) A room[many * kTile], clean[many * kTile];
+  Gathering<A> g;
+  const bool direct = scale.exponent == 0 && v.size == sizeof(A) && (v.kind == kF32 || v.kind == kF64);
+  for (int64_t c = out.begin; c < out.end; c += kTile) {
+    const int64_t w = out.end - c < kTile ? out.end - c : kTile;
+    for (int64_t k = 0; k < w; k++) g.first[k] = A(out.first[c - out.begin + k]), g.sum[k] = g.square[k] = 0;
+    for (int64_t r = row; r < last; r += many) {
+      const int64_t rows = last - r < many ? last - r : many;
+      bool all = true;
+      const A* p = direct ? reinterpret_cast<const A*>(v.data) + r * s.step + c : room;
+      const int64_t step = direct ? s.step : kTile;
+      for (int64_t k = 0; k < rows; k++) {
+        const A* one = p + k * step;
+        if (!direct) {
+          A* to = room + k * kTile;
+          one = scaled(converted(v.kind, v.data + ((r + k) * s.step + c) * v.size, w, to), w, scale, to);
+          if (one != to) __builtin_memcpy(to, one, w * sizeof(A)), one = to;
+        }
+        all &= block(one, w, (r + k) * s.entries + c, sat, sum);
+      }
+      if (all) {
+        add_rows(p, rows, w, step, g.first, g.sum, g.square);
+      } else {
+        for (int64_t k = 0; k < rows; k++) zeroed(p + k * step, w, clean + k * kTile);
+        add_rows(clean, rows, w, kTile, g.first, g.sum, g.square);
+      }
+      if ((g.held += rows) >= kHeap) pour(g, c - out.begin, w, out);
+    }
+    pour(g, c - out.begin, w, out);
+  }
+}
+template <class A>
+TARGET static void columns_of(const View& v, const Samples& s, int64_t row, int64_t last, const Saturation& sat,
+                              const Scale& scale, Sum& sum, Columns& out) {
+  const int64_t w = out.end - out.begin;
+  out.first.resize(out.period);
+  out.sum.assign(out.period, 0);
+  out.square.assign(out.period, 0);
+  alignas(64) A room[kTile];
+  for (int64_t c = 0; c < w; c += kTile) {
+    const int64_t n = w - c < kTile ? w - c : kTile;
+    const A* p = scaled(converted(v.kind, v.data + (out.begin + c) * v.size, n, room), n, scale, room);
+    for (int64_t k = 0; k < n; k++) out.first[c + k] = std::isfinite(p[k]) ? double(p[k]) : 0;
+  }
+  for (int64_t c = w; c < out.period; c++) out.first[c] = out.first[c - w];
+  s.entries < kTile ? short_samples<A>(v, s, row, last, sat, scale, sum, out)
+                    : long_samples<A>(v, s, row, last, sat, scale, sum, out);
+}
+TARGET static void columns(const View& v, const Samples& s, int64_t row, int64_t last, const Saturation& sat,
+                           const Scale& scale, Sum& sum, Columns& out) {
+  v.wide() ? columns_of<double>(v, s, row, last, sat, scale, sum, out) : columns_of<float>(v, s, row, last, sat, scale, sum, out);
+}
+// All samples are in: sums become the standard deviations' sum, and features that were ever other than 0 are marked.
+TARGET static void finish(const Samples& s, Columns& out) {
+  const int64_t w = out.end - out.begin;
+  for (int64_t c = w; c < out.period; c++) {
+    out.sum[c % w] += out.sum[c];
+    out.square[c % w] += out.square[c];
+  }
+  const double part = 1.0 / double(s.rows);
+  std::vector<uint8_t> nonzero(w);
+  double* deviation = out.first.data();
+  for (int64_t c = 0; c < w; c++) nonzero[c] = (deviation[c] != 0) | (out.sum[c] != 0) | (out.square[c] != 0);
+  for (int64_t c = 0; c < w; c++) {
+    const double mean = out.sum[c] * part, variance = out.square[c] * part - mean * mean;
+    deviation[c] = __builtin_sqrt(variance > 0 ? variance : 0);
+  }
+  double total[4] = {};
+  for (int64_t c = 0; c < w; c++) total[c & 3] += deviation[c];
+  out.deviations = total[0] + total[1] + total[2] + total[3];
+  out.alive.assign(s.features, 0);
+  int64_t run = s.feature_stride - out.begin % s.feature_stride, f = out.begin / s.feature_stride % s.features;
+  for (int64_t c = 0; c < w;) {
+    if (s.feature_stride == 1) {
+      const int64_t n = w - c < s.features - f ? w - c : s.features - f;
+      for (int64_t k = 0; k < n; k++) out.alive[f + k] |= nonzero[c + k];
+      c += n;
+      f = 0;
+      continue;
+    }
+    run = run < w - c ? run : w - c;
+    uint8_t any = 0;
+    for (int64_t k = 0; k < run; k++) any |= nonzero[c + k];
+    out.alive[f] |= any;
+    c += run;
+    run = s.feature_stride;
+    f = f + 1 == s.features ? 0 : f + 1;
+  }
+}
+
+constexpr Isa isa{NAME, flat, columns, finish};
+
+}  // namespace ISA

@@ -43,6 +43,7 @@ def run(
         raise SystemExit(subprocess.call([sys.executable, *argv]))
     root = runs_root(runs).absolute()  # the program may change its working directory
     _require_folder(root)
+    _make_room(root)
     known = set(list_runs(root))
     from aitia.engine.capture.launch import run_script
 
@@ -56,6 +57,19 @@ def run(
         where = f" --runs {shlex.quote(str(runs))}" if runs else ""
         sys.stderr.write(f"aitia: the program ended with exit code {code}. Ask why: aitia why{where}\n")
     raise SystemExit(code)
+
+
+def _make_room(root: Path) -> None:
+    """With AITIA_MAX_SIZE the oldest runs go; what cannot be removed stays, and the program starts all the same."""
+    size = os.environ.get("AITIA_MAX_SIZE")
+    if size:
+        from aitia.commands.runs import prune_to
+        from aitia.engine.store.errors import AitiaError
+
+        try:
+            prune_to(root, size)
+        except (AitiaError, OSError) as error:
+            sys.stderr.write(f"aitia: old runs were not removed: {error}\n")
 
 
 def _require_script(script: str) -> None:

@@ -1,26 +1,47 @@
-"""`aitia runs`: what was recorded here."""
+"""`aitia runs`: what was recorded here, and what of it may go."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from aitia.commands.options import AsJson, Runs
 
+if TYPE_CHECKING:
+    from aitia.engine.store.reader import Run
+
 
 def runs(
+    action: Annotated[
+        list[str] | None, typer.Argument(metavar="[rm RUN...]", help="`rm` and names: remove these runs.")
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many, newest first.")] = 20,
+    prune: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Remove the oldest runs until all take at most this, e.g. 20GB."),
+    ] = None,
     runs: Runs = None,
     as_json: AsJson = False,
 ) -> None:
-    """List recorded runs, newest first."""
+    """List recorded runs, newest first; or remove some.
+
+    Removed by size are neither the newest run nor one that is running or has an entry in the journal. With
+    AITIA_MAX_SIZE=20GB in the environment `aitia run` does so by itself before it records.
+    """
     from aitia.commands.screen import clean, console, say_json
     from aitia.engine.store.reader import list_runs, runs_root
 
     root = runs_root(runs)
+    gone = _remove(root, action) if action else prune_to(root, prune) if prune else None
+    if gone is not None:
+        if as_json:
+            say_json({"root": str(root), "removed": gone})
+        else:
+            console().print(f"Removed {len(gone)}: {', '.join(map(clean, gone))}" if gone else "Nothing to remove.")
+        return
     found = list_runs(root)
     rows = [_row(path) for path in found[:limit]]
     if as_json:
@@ -42,6 +63,34 @@ def runs(
     screen.print(table)
     if len(found) > len(rows):
         screen.print(f"… and {len(found) - len(rows)} older ones (--limit {len(found)}).")
+
+
+def prune_to(root: Path, size: str) -> list[str]:
+    """Remove the oldest runs that nothing needs until all take at most `size`; returns their names."""
+    from aitia.engine.store.retention import parse_size, prune
+
+    return [path.name for path in prune(root, parse_size(size), _in_a_journal)]
+
+
+def _remove(root: Path, words: list[str]) -> list[str]:
+    from aitia.engine.store.errors import AitiaError
+    from aitia.engine.store.reader import open_run
+    from aitia.engine.store.retention import remove
+
+    if words[0] != "rm" or len(words) < 2:
+        raise AitiaError(f"expected `aitia runs rm RUN`, found `aitia runs {' '.join(words)}`.")
+    found = [open_run(name, root) for name in words[1:]]  # all names are checked before the first one goes
+    for run in {run.path: run for run in found}.values():
+        remove(run.path)
+    return list(dict.fromkeys(run.id for run in found))
+
+
+def _in_a_journal(run: Run) -> bool:
+    """Whether an incident of the project, or of the folder we are in, tells of this run."""
+    from aitia.journal.entries import entries
+
+    projects = {Path.cwd(), *([Path(run.info.cwd)] if run.info.cwd else [])}
+    return any(entry.run == run.id for project in projects if project.is_dir() for entry in entries(project))
 
 
 def _row(path: Path) -> dict[str, Any]:

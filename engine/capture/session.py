@@ -13,10 +13,9 @@ from typing import Any, Final, Literal
 
 from aitia.engine.capture.frames import user_frame
 from aitia.engine.records import Failure, RunInfo, RunStatus
+from aitia.engine.store.schema import RANKS
 from aitia.engine.store.writer import RunWriter, new_run_id
 
-RANKS: Final = "ranks"
-"""Folder under the root for the runs of ranks 1, 2 … of distributed programs."""
 PACK_SECONDS: Final = 5.0
 """How long the end of a program may be held up to make its run small; what is left stays readable as it is."""
 Level = Literal["light", "normal", "deep"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -26,6 +25,7 @@ from aitia.engine.records import (
     RunInfo,
     RunStatus,
 )
+from aitia.engine.store.alive import alive
 from aitia.engine.store.errors import RunNotFound, RunTooNew, RunUnreadable
 from aitia.engine.store.schema import SCHEMA_VERSION
 from aitia.engine.store.series import Array, Floats32, Statistics, Steps, narrow
@@ -87,7 +87,7 @@ class Run:
         if not isinstance(raw, dict):
             raise RunUnreadable(f"{self.path} holds no run info.")
         info = RunInfo.model_validate(raw)
-        if info.status is RunStatus.RUNNING and not self._alive(info.pid):
+        if info.status is RunStatus.RUNNING and not alive(info.pid, self._meta.get("host")):
             info = info.model_copy(update={"status": RunStatus.KILLED, "ended": self._meta.get("heartbeat")})
         return info
 
@@ -209,20 +209,18 @@ class Run:
 
     @cached_property
     def _meta(self) -> dict[str, Any]:
-        with closing(self._connect()) as db:
-            try:
-                return {key: json.loads(value) for key, value in db.execute("SELECT key, value FROM meta")}
-            except (sqlite3.Error, json.JSONDecodeError) as error:
-                raise RunUnreadable(f"{self.path / 'run.db'} cannot be read: {error}") from None
+        try:
+            return {key: json.loads(value) for key, value in self._query("SELECT key, value FROM meta")}
+        except json.JSONDecodeError as error:
+            raise RunUnreadable(f"{self.path / 'run.db'} cannot be read: {error}") from None
 
     @cached_property
     def _facts(self) -> list[Fact]:
         query = "SELECT id, step, time, kind, subject, data, file, line FROM facts ORDER BY id"
-        with closing(self._connect()) as db:
-            return [
-                Fact(id=i, step=s, time=t, kind=k, subject=u, data=json.loads(d), file=f, line=n)
-                for i, s, t, k, u, d, f, n in db.execute(query)
-            ]
+        return [
+            Fact(id=i, step=s, time=t, kind=k, subject=u, data=json.loads(d), file=f, line=n)
+            for i, s, t, k, u, d, f, n in self._query(query)
+        ]
 
     @cached_property
     def _facts_by_kind(self) -> dict[str, list[Fact]]:
@@ -232,10 +230,15 @@ class Run:
         return found
 
     def _subjects(self, kind: str, model: type[R]) -> Iterator[R]:
-        with closing(self._connect()) as db:
-            rows = db.execute("SELECT data FROM subjects WHERE kind = ? ORDER BY idx", (kind,)).fetchall()
-        for (data,) in rows:
+        for (data,) in self._query("SELECT data FROM subjects WHERE kind = ? ORDER BY idx", kind):
             yield model.model_validate_json(data)
+
+    def _query(self, text: str, *values: str) -> list[tuple[Any, ...]]:
+        with closing(self._connect()) as db:
+            try:
+                return db.execute(text, values).fetchall()
+            except sqlite3.Error as error:
+                raise RunUnreadable(f"{self.path / 'run.db'} cannot be read: {error}") from None
 
     def _connect(self) -> sqlite3.Connection:
         path = (self.path / "run.db").resolve()
@@ -251,29 +254,9 @@ class Run:
                 raise RunUnreadable(f"{path} cannot be read: {error}") from None
         return db
 
-    def _alive(self, pid: int | None) -> bool:
-        if pid is None or self._meta.get("host") != socket.gethostname():
-            return True  # another machine's process cannot be asked; believe the record
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            return True
-        return not _zombie(pid)
-
     def _column(self, table: str, index: int, stat: str) -> tuple[Steps, Array]:
         wide = self.wide(table)
         return wide.steps, wide.column(stat, index).astype(np.float64)
-
-
-def _zombie(pid: int) -> bool:
-    """Whether that process is over and only waits for its parent to notice (Linux; elsewhere never)."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[:1]
-    except OSError:
-        return False
-    return state == ["Z"]
 
 
 def runs_root(given: str | os.PathLike[str] | None = None) -> Path:
@@ -285,7 +268,8 @@ def list_runs(root: Path) -> list[Path]:
     """Directories under `root` that hold a run, newest first by name (names begin with the time)."""
     if not root.is_dir():
         return []
-    return sorted((p for p in root.iterdir() if (p / "run.db").is_file() and not p.is_symlink()), reverse=True)
+    found = (p for p in root.iterdir() if not p.name.startswith(".") and not p.is_symlink())
+    return sorted((p for p in found if (p / "run.db").is_file()), reverse=True)
 
 
 def open_run(name: str | None, root: Path) -> Run:

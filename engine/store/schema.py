@@ -3,7 +3,7 @@
 ```
 <root>/<run id>/
   run.db      SQLite (WAL): meta (run info, heartbeat), subjects (layers, parameters …), facts
-  series/     Arrow IPC streams, one or more segments per table: <table>-<n>.arrow
+  series/     Arrow IPC streams, one or more segments per table: <table>-<n>.arrow; of a large run that is over, Parquet
   log.txt     what the program printed (stdout and stderr)
   source/     the user's own source files as they were
   samples/    small raw arrays (.npy, never pickled)
@@ -18,6 +18,9 @@ from typing import Final
 
 SCHEMA_VERSION: Final = 1
 """Written into every run; a reader refuses a newer one and says so."""
+
+RANKS: Final = "ranks"
+"""Folder under the root for the runs of ranks 1, 2 … of distributed programs."""
 
 WIDE: Final[dict[str, dict[str, str]]] = {
     "param": {

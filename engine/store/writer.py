@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
-import math
 import os
-import socket
 import sqlite3
 import sys
 import threading
@@ -21,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aitia.engine.records import Record, RunInfo
-from aitia.engine.store.schema import SCHEMA_VERSION
+from aitia.engine.store.database import keep_fact, keep_info, keep_subject, open_database, tell
 from aitia.engine.store.segments import Segment
 
 FLUSH_SECONDS = 0.4
@@ -36,32 +33,7 @@ RESERVE_BYTES = 256 * 1024
 """Room that is held for the last words: a program that dies of a full disk must still be able to tell."""
 
 ROWS = frozenset({"wide", "narrow"})
-
-_TABLES = """
-CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS subjects (kind TEXT NOT NULL, idx INTEGER NOT NULL, data TEXT NOT NULL,
-  PRIMARY KEY (kind, idx));
-CREATE TABLE IF NOT EXISTS facts (id INTEGER PRIMARY KEY, step INTEGER NOT NULL, time REAL NOT NULL, kind TEXT NOT NULL,
-  subject TEXT NOT NULL, data TEXT NOT NULL, file TEXT, line INTEGER);
-CREATE INDEX IF NOT EXISTS facts_kind ON facts (kind, step);
-CREATE TABLE IF NOT EXISTS commands (id INTEGER PRIMARY KEY, time REAL NOT NULL, op TEXT NOT NULL, args TEXT NOT NULL,
-  answer TEXT);
-"""
-
-
-def plain(value: Any) -> Any:
-    """JSON without NaN: non-finite numbers become "nan", "inf", "-inf"; unknown objects their type's name."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
-    if isinstance(value, (str, int, float, bool)) or value is None:
-        return value
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [plain(v) for v in value]
-    if isinstance(value, np.generic):
-        return plain(value.item())
-    return type(value).__name__
+FILES = frozenset({"sample", "source"})
 
 
 class DirectoryGoneError(OSError):
@@ -78,6 +50,7 @@ class RunWriter:
         """Rows that were lost to a slow, full or failing disk."""
         self.error: str | None = None
         """The last fault; while it lasts, facts wait and rows are dropped."""
+        self._unkept: list[str] = []
         self._gone = False
         self._told = False
         self._queue: deque[tuple[str, Any]] = deque()
@@ -88,7 +61,7 @@ class RunWriter:
         self._streams: dict[str, Segment] = {}
         self._reserve = path / "reserve"
         (path / "series").mkdir(parents=True, exist_ok=True)
-        self._db = self._open_db()
+        self._db = open_database(path, info)
         self._ids = itertools.count(int(self._db.execute("SELECT COALESCE(MAX(id), 0) FROM facts").fetchone()[0]) + 1)
         with contextlib.suppress(OSError):
             self._reserve.write_bytes(os.urandom(RESERVE_BYTES))
@@ -165,26 +138,6 @@ class RunWriter:
 
     # ---- the writer's own thread -----------------------------------------------------------------------------
 
-    def _open_db(self) -> sqlite3.Connection:
-        target = self.path / "run.db"
-        if not target.exists():  # made aside: who lists the runs now must not meet one without tables
-            aside = target.with_suffix(".new")
-            aside.unlink(missing_ok=True)
-            self._prepare(aside).close()
-            aside.rename(target)
-        return self._prepare(target)
-
-    def _prepare(self, path: Path) -> sqlite3.Connection:
-        db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=5.0)
-        db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=OFF")  # survives kill -9; only a power cut could cost the last moments
-        db.executescript(_TABLES)
-        told = {"schema": SCHEMA_VERSION, "host": socket.gethostname()}
-        for key, value in told.items():
-            db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value)))
-        db.execute("INSERT OR REPLACE INTO meta VALUES ('info', ?)", (self.info.model_dump_json(),))
-        return db
-
     def _loop(self) -> None:
         pause, failed = FLUSH_SECONDS, 0
         while not self._gone:
@@ -199,6 +152,9 @@ class RunWriter:
             if stop and (failed or not self._queue):
                 self._finish()
                 return
+        for what, item in list(self._queue):  # nobody waits for a run that is gone
+            if what == "mark":
+                item.set()
 
     def _attempt(self, work: Callable[[], None]) -> bool:
         """Do a part of the work; a full disk or a deleted folder must not reach the training."""
@@ -242,8 +198,8 @@ class RunWriter:
         try:
             self._db.execute("BEGIN")
             for what, item in items:
-                self._take(self._db, what, item)
-            self._db.execute("INSERT OR REPLACE INTO meta VALUES ('heartbeat', ?)", (json.dumps(time.time()),))
+                self._take(what, item)
+            tell(self._db, "heartbeat", time.time())
             self._db.execute("COMMIT")
         except Exception:
             with contextlib.suppress(sqlite3.Error):
@@ -264,29 +220,32 @@ class RunWriter:
             self.dropped += len(items)
             raise
 
-    def _take(self, db: sqlite3.Connection, what: str, item: Any) -> None:
-        if what in {"wide", "narrow"}:
-            self._row(what, item)
-        elif what == "fact":
-            number, step, seconds, kind, subject, data, file, line = item
-            text = json.dumps(plain(data))
-            db.execute(
-                "INSERT OR REPLACE INTO facts VALUES (?,?,?,?,?,?,?,?)",
-                (number, step, seconds, kind, subject, text, file, line),
-            )
-        elif what == "subject":
-            kind, index, record = item
-            data = record.model_dump(mode="json") if isinstance(record, Record) else dict(record)
-            db.execute("INSERT OR REPLACE INTO subjects VALUES (?,?,?)", (kind, index, json.dumps(plain(data))))
-        elif what == "info":
-            db.execute("INSERT OR REPLACE INTO meta VALUES ('info', ?)", (item.model_dump_json(),))
-        elif what == "sample":
+    def _take(self, what: str, item: Any) -> None:
+        try:
+            if what == "fact":
+                keep_fact(self._db, item)
+            elif what == "subject":
+                keep_subject(self._db, *item)
+            elif what == "info":
+                keep_info(self._db, item)
+            elif what in FILES:
+                self._file(what, *item)
+        except sqlite3.Error:
+            raise
+        except Exception as error:  # noqa: BLE001 - what can never be written must not hold up all that comes after it
+            self._unkept.append(f"{what} {item[0] if isinstance(item, tuple) else ''}: {type(error).__name__}: {error}")
+
+    def _file(self, what: str, name: str, content: Any) -> None:
+        if what == "sample":
             (self.path / "samples").mkdir(exist_ok=True)
-            np.save(self.path / "samples" / f"{item[0]}.npy", item[1], allow_pickle=False)
-        elif what == "source":
-            target = self.path / "source" / item[0]
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(item[1])
+            np.save(self.path / "samples" / f"{name}.npy", content, allow_pickle=False)
+            return
+        target = self.path / "source" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+
+    def _confess(self, what: str, detail: str) -> None:
+        self.fact("recorder", self._step, 0.0, "writer", {"what": what, "detail": detail})
 
     def _row(self, what: str, item: Any) -> None:
         table, width = item[0], int(item[2].shape[1]) if what == "wide" else 0
@@ -305,8 +264,9 @@ class RunWriter:
         with contextlib.suppress(OSError):
             self._reserve.unlink(missing_ok=True)
         if self.dropped:
-            data = {"what": "rows lost", "detail": f"{self.dropped} rows; {self.error or 'the disk was too slow'}"}
-            self.fact("recorder", self._step, 0.0, "writer", data)
+            self._confess("rows lost", f"{self.dropped} rows; {self.error or 'the disk was too slow'}")
+        if self._unkept:
+            self._confess("not kept", "; ".join(self._unkept)[:2000])
         if self._queue:
             self._attempt(self._drain)
         for stream in self._streams.values():

@@ -16,11 +16,12 @@ import pytest
 
 from aitia.engine.records import LayerInfo, ParameterInfo, RunInfo, RunStatus
 from aitia.engine.store import writer as writing
+from aitia.engine.store.database import plain
 from aitia.engine.store.errors import RunNotFound, RunTooNew, RunUnreadable
 from aitia.engine.store.reader import Run, list_runs, open_run
 from aitia.engine.store.schema import FACT_KINDS, NARROW, WIDE
 from aitia.engine.store.segments import Segment
-from aitia.engine.store.writer import RunWriter, new_run_id, plain
+from aitia.engine.store.writer import RunWriter, new_run_id
 
 
 def writer_at(root: Path, name: str = "train") -> RunWriter:
@@ -228,6 +229,21 @@ def test_a_disk_that_is_too_slow_costs_rows_and_no_memory(tmp_path: Path, monkey
     writer.close()
 
     assert Run(writer.path).wide("param").steps.tolist() == list(range(1, 12))
+
+
+def test_what_can_never_be_written_does_not_hold_up_the_rest(tmp_path: Path) -> None:
+    """A name that no file system takes is told; facts and rows after it are kept."""
+    writer = writer_at(tmp_path)
+    writer.source("x" * 5000, b"")
+    writer.subject("layer", 0, {1: {2: object()}})
+    writer.fact("warning", 1, 0.1)
+    writer.narrow("step", {"step": 1})
+    writer.close()
+    run = Run(writer.path)
+
+    assert run.n_steps == 1
+    assert run.facts("warning")
+    assert run.fact("recorder").data["what"] == "not kept"
 
 
 def test_symlinks_out_of_the_run_are_not_followed(tmp_path: Path) -> None:

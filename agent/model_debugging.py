@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -47,9 +49,18 @@ class ModelDebuggingAgent:
         model refused, or failed with `require_llm`), and the run directory's own errors.
         """
         asked, started, memory = request or DebuggingRequest(), time.monotonic(), _peak_memory()
-        run = self._run(asked)
+        if asked.model is None:
+            return self._answer(asked, self._run(asked), started, memory)
+        if asked.run is not None:
+            raise AnalysisError("give either a run or a live model, not both.")
+        from aitia.agent.live import recorded
+
+        with recorded(asked, self.config.level, self.config.runs) as run:
+            return self._answer(asked, run, started, memory)
+
+    def _answer(self, asked: DebuggingRequest, run: Run, started: float, memory: int) -> DebuggingResponse:
         words = _words(asked)
-        diagnosis, results = self._examine(run, words, live=asked.model is not None)
+        diagnosis, results = self._examine(run, words, asked)
         notes: tuple[str, ...] = ()
         calls = tokens = 0
         if self.config.model is not None:
@@ -67,7 +78,7 @@ class ModelDebuggingAgent:
         return DebuggingResponse(
             run=run.id, issues=issues, recommendations=_recommendations(diagnosis, results), diagnosis=diagnosis,
             metrics={name: _course(run, name) for name in self.config.target_metrics},
-            visualizations={"causal_graph": mermaid(run, diagnosis)} if diagnosis.hypotheses else {},
+            visualizations=_pictures(run, diagnosis, self.config),
             measurements={name: result.summary for name, result in results.items()}, notes=notes,
             cost=Cost(
                 analysis_seconds=round(time.monotonic() - started, 3), memory_bytes=max(0, _peak_memory() - memory),
@@ -76,23 +87,19 @@ class ModelDebuggingAgent:
         )  # fmt: skip
 
     def _run(self, request: DebuggingRequest) -> Run:
-        if request.model is not None and request.run is not None:
-            raise AnalysisError("give either a run or a live model, not both.")
-        if request.model is not None:
-            from aitia.agent.live import record
-
-            return record(request)
         if isinstance(request.run, Path):
             return Run(request.run)
         return open_run(request.run, runs_root(self.config.runs))
 
-    def _examine(self, run: Run, words: str | None, *, live: bool) -> tuple[Diagnosis, dict[str, ToolResult]]:
+    def _examine(
+        self, run: Run, words: str | None, asked_for: DebuggingRequest
+    ) -> tuple[Diagnosis, dict[str, ToolResult]]:
         """The rules' diagnosis, and the measurements that level, configuration and words ask for."""
         diagnosis = by_rules(run, words)
-        if live:
+        if asked_for.model is not None:
             from aitia.agent.live import without_ours
 
-            diagnosis = without_ours(diagnosis)
+            diagnosis = without_ours(diagnosis, asked_for, run.n_steps)
         level = {"basic": (), "detailed": ("layers", "gradients"), "comprehensive": tuple(focus.MEASUREMENTS)}
         asked = focus.focus(words) if self.config.level != "basic" else ()
         names = [n for n in focus.MEASUREMENTS if n in {*level[self.config.level], *self.config.monitor, *asked}]
@@ -163,6 +170,23 @@ def _alerts(run: Run, thresholds: dict[str, Threshold]) -> list[Issue]:
             share = f"({len(hits)} of {len(values)} steps)"
             text = f"{name} is {values[first]:.4g} at step {int(steps[first])}, {side} {share}"
             found.append(Issue(type=f"alert.{name}", severity="major", message=text))
+    return found
+
+
+def _pictures(run: Run, diagnosis: Diagnosis, config: DebuggingConfig) -> dict[str, str]:
+    """The chain as text, and beyond `basic` the course of the target metrics as pictures."""
+    found = {"causal_graph": mermaid(run, diagnosis)} if diagnosis.hypotheses else {}
+    if config.level == "basic":
+        return found
+    from aitia.tools.plots import COLUMNS, plot_run
+
+    kinds: dict[str, Any] = {column: what for what, column in COLUMNS.items()} | {"loss": "loss"}
+    for name in config.target_metrics:
+        try:
+            picture = plot_run(run, kinds[name])[1]
+        except KeyError:  # no picture of that metric, or it was not measured
+            continue
+        found[f"plot.{name}"] = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
     return found
 
 

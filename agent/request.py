@@ -32,7 +32,7 @@ class DebuggingConfig(Record):
     alert_thresholds: dict[str, Threshold] = Field(default_factory=dict)
     """Column of the `step` table → when it raises an alert."""
     runs: Path | None = None
-    """Where runs live (default: as everywhere, `./.aitia`)."""
+    """Where runs live (default: as everywhere, `./.aitia`); the run of a live model is kept there only if named."""
     model: str | None = None
     """Language model, `provider/name`; None: rules."""
     api_base: str | None = None
@@ -49,9 +49,11 @@ class DebuggingRequest(Record):
     model: Any = None
     """A live `torch.nn.Module`; a copy of it is examined."""
     batch: tuple[Any, Any] | None = None
-    """Inputs and targets for the live model."""
+    """Inputs (a tensor, a tuple, or a dict of arguments) and targets for the live model."""
+    optimizer: Any = None
+    """The optimizer of the live model, so that its rate and what it holds are examined, too; a copy is stepped."""
     loss: Any = None
-    """Loss function of (output, target); by default cross entropy for class ids, else the squared error."""
+    """Loss function of (output, target); by default the output's own, else cross entropy or the squared error."""
     words: str | None = None
     """The user's own words: "not converging"."""
     context: dict[str, float | int | str] = Field(default_factory=dict)
@@ -102,7 +104,7 @@ class DebuggingResponse(Record):
     diagnosis: Diagnosis
     metrics: dict[str, MetricCourse]
     visualizations: dict[str, str]
-    """`causal_graph`: Mermaid text of the chain."""
+    """`causal_graph`: Mermaid text of the chain; `plot.<metric>`: its course as a picture, a PNG data address."""
     measurements: dict[str, str]
     """What was examined beyond the diagnosis, each with its finding in a sentence."""
     notes: tuple[str, ...] = ()

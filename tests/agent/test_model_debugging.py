@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -127,31 +126,3 @@ def test_a_language_model_is_asked_and_checked(runs: Path, tmp_path: Path) -> No
     talk.write_text('{"response": "?"}\n', encoding="utf-8")
     with pytest.raises(LanguageModelError):
         ask(runs, DebuggingRequest(run="stale_head"), model=f"replay/{talk}", require_llm=True)
-
-
-def test_a_live_model_is_examined_on_a_copy(tmp_path: Path) -> None:
-    """A head that outputs probabilities into cross entropy is found; model and random state stay as they were."""
-    torch = pytest.importorskip("torch")
-    torch.manual_seed(0)
-    model = torch.nn.Sequential(
-        torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 4), torch.nn.Softmax(dim=1)
-    )
-    batch = (torch.randn(32, 8), torch.arange(32) % 4)
-    before, state = copy.deepcopy(model.state_dict()), torch.get_rng_state()
-
-    response = ask(tmp_path, DebuggingRequest(model=model, batch=batch))
-
-    assert "loss.double_softmax" in {i.type for i in response.issues}
-    assert torch.equal(torch.get_rng_state(), state)
-    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
-    assert all(p.grad is None for p in model.parameters())
-
-
-def test_a_live_model_that_fails_is_diagnosed(tmp_path: Path) -> None:
-    """The exception is part of the answer, not the end of it."""
-    torch = pytest.importorskip("torch")
-    model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.Linear(17, 4))
-
-    response = ask(tmp_path, DebuggingRequest(model=model, batch=(torch.randn(4, 8), torch.tensor([0, 1, 2, 3]))))
-
-    assert response.issues[0].type == "shape.mismatch"

@@ -1,14 +1,19 @@
-"""Statistics of one tensor: numpy on the host (there ten times as fast as torch's reductions), torch elsewhere."""
+"""Statistics of tensors: on the host by `aitia.engine.kernel` (one read of memory), elsewhere by torch operations."""
 
 from __future__ import annotations
 
 import math
+import operator
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+
+from aitia.engine import kernel
+from aitia.engine.kernel import AT, CHANNELS, FEATURES_LAST, FLAT, WIDTH
 
 FIELDS: Final = (
     "mean",
@@ -26,13 +31,12 @@ FIELDS: Final = (
 """What `describe` yields, in this order."""
 GRADIENT_FIELDS: Final = ("norm", "absmax", "zero_share", "nonfinite")
 """What `describe_gradient` yields."""
-NOTHING: Final = [math.nan] * len(FIELDS)
-CANCELLATION: Final = 1e-4
-"""Below this ratio of variance to squared mean the one-pass formula has lost its digits in float32."""
+UNDERFLOW: Final = 1e-25
+"""A sum of squares below this may have lost some of them in float32, whose smallest number is 1e-38."""
 SATURATED: Final = 0.99
 """Part of a bounded activation's range beyond which a unit counts as saturated."""
-MAX_ENTRIES: Final = 1 << 22
-"""Larger tensors are described by a part of their samples: 16 MB take a few milliseconds."""
+MAX_ENTRIES: Final = 1 << (24 if kernel.PATH == "compiled" else 22)
+"""Larger tensors are described by a part of their samples; so many take a few milliseconds."""
 
 _NUMPY: Final = frozenset(
     {torch.float32, torch.float64, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8}
@@ -41,6 +45,8 @@ _CHARS: Final = frozenset("fdqlihbB")
 """numpy's letters for these types."""
 _ORDINARY: Final = frozenset({Tensor, torch.nn.Parameter})
 Array = npt.NDArray[Any]
+_DESCRIBED: Final = operator.itemgetter(*(AT[{"norm": "l2"}.get(f, f)] for f in FIELDS))
+_COUNT, _L2, _ABSMAX, _ZEROS, _BAD = (AT[f] for f in ("count", "l2", "absmax", "zero_share", "nonfinite"))
 
 
 def readable(x: Tensor) -> bool:
@@ -96,9 +102,9 @@ def flat(a: Array) -> Array:
 
 
 def sum_of_squares(a: Array) -> float:
-    """Squared L2 norm of a flat float array; float64 where float32 would overflow."""
+    """Squared L2 norm of a flat float array; float64 where float32 would over- or underflow."""
     s = float(np.dot(a, a))
-    if math.isfinite(s):
+    if UNDERFLOW < s < math.inf:
         return s
     if not np.isfinite(a).all():
         return math.nan if np.isnan(a).any() else math.inf
@@ -112,6 +118,39 @@ def norm(a: Array) -> float:
     return math.sqrt(s) if s >= 0 else s
 
 
+def rows(
+    tensors: Sequence[Any],
+    layout: int = FLAT,
+    bounds: tuple[float, float] | None = None,
+    before: Sequence[Any] | None = None,
+) -> tuple[Array, list[int]]:
+    """A row of `kernel.FIELDS` for each of many host tensors in one call, and the indices of those it cannot read.
+
+    `bounds` is the range of a bounded activation. With `before`, what the tensors were, it is told how far they moved.
+    """
+    out = np.empty((len(tensors), WIDTH))
+    low = high = None
+    if bounds is not None:
+        low, high = (1 - SATURATED if bounds[0] >= 0 else -SATURATED), SATURATED
+    return out, kernel.measure(tensors, out, 0, layout, low, high, torch.get_num_threads(), before)
+
+
+def host_row(x: Tensor, layout: int = FLAT, bounds: tuple[float, float] | None = None) -> list[float] | None:
+    """`kernel.FIELDS` of a tensor on the host, whatever its type and layout; None for a device tensor."""
+    if x.is_cuda:
+        return None
+    if x.is_neg():
+        x = x.detach().resolve_neg()
+    out, unread = rows((x,), layout, bounds)
+    if unread:
+        array = host(x)
+        if array is None:
+            return None
+        out, unread = rows((array,), layout, bounds)
+    row: list[float] = out[0].tolist()
+    return None if unread else row
+
+
 def describe(
     x: Tensor, channels: bool = False, bounds: tuple[float, float] | None = None
 ) -> list[float] | Tensor | None:
@@ -121,18 +160,21 @@ def describe(
     activation; without it saturation is only told of when all values lie in [-1, 1]. A host tensor yields floats, a
     device tensor a device tensor of that many entries.
     """
-    a = host(x)
-    if a is not None:
-        return _on_host(a, channels, bounds)
+    n = x.numel()
+    if n > MAX_ENTRIES and x.layout is torch.strided and x.dim() > 1:
+        x = x.detach()[:: min(x.shape[0], -(-n // MAX_ENTRIES))]
+    row = host_row(x, CHANNELS if channels else FEATURES_LAST, bounds)
+    if row is not None:
+        return list(_DESCRIBED(row))
     plain = strided(x)
     return None if plain is None else _on_device(plain, channels, bounds)
 
 
 def describe_gradient(x: Tensor) -> list[float] | Tensor | None:
     """All of `GRADIENT_FIELDS`."""
-    a = host(x)
-    if a is not None:
-        return gradient_on_host(flat(a))
+    row = host_row(x)
+    if row is not None:
+        return _gradient(row)
     plain = strided(x)
     if plain is None or plain.numel() == 0:
         return None
@@ -143,90 +185,22 @@ def describe_gradient(x: Tensor) -> list[float] | Tensor | None:
 
 
 def gradient_on_host(v: Array) -> list[float]:
-    """`GRADIENT_FIELDS` of a flat host array."""
-    n = v.size
-    if n == 0:
-        return [0.0, 0.0, math.nan, 0.0]
-    square = float(np.dot(v, v))
-    bad = 0
-    if not math.isfinite(square):
-        square = sum_of_squares(v)
-        bad = n - int(np.count_nonzero(np.isfinite(v)))
-    low, high = float(np.minimum.reduce(v)), float(np.maximum.reduce(v))
-    zeros = n - int(np.count_nonzero(v)) if not low > 0 and not high < 0 else 0
-    return [math.sqrt(square) if square >= 0 else square, max(-low, high), zeros / n, float(bad)]
+    """`GRADIENT_FIELDS` of a host array."""
+    return _gradient(rows((v,))[0][0].tolist())
 
 
-def _on_host(a: Array, channels: bool, bounds: tuple[float, float] | None) -> list[float]:
-    n = a.size
-    if n == 0:
-        return NOTHING
-    if n > MAX_ENTRIES and a.ndim > 1 and a.shape[0] > 1:
-        a = a[:: min(a.shape[0], -(-n // MAX_ENTRIES))]
-        n = a.size
-    if a.dtype.kind != "f":
-        a = a.astype(np.float32 if a.dtype.itemsize < 4 else np.float64)
-    v = a.reshape(-1)
-    square = float(np.dot(v, v))
-    bad = 0
-    if not math.isfinite(square):
-        finite = np.isfinite(v)
-        bad = n - int(np.count_nonzero(finite))
-        if bad:
-            v = v[finite]
-            a = np.where(finite.reshape(a.shape), a, 0)
-        if v.size == 0:
-            return [*NOTHING[:-2], float(bad), math.nan]
-        v = v.astype(np.float64)
-        square = float(np.dot(v, v))
-        n = v.size
-    mean = float(np.add.reduce(v)) / n
-    variance = square / n - mean * mean
-    if variance < CANCELLATION * mean * mean:
-        variance = float(v.var(dtype=np.float64))
-    low, high = float(np.minimum.reduce(v)), float(np.maximum.reduce(v))
-    zeros = n - int(np.count_nonzero(v)) if low <= 0 <= high else 0
-    sat = math.nan
-    if bounds is not None or (low >= -1 and high <= 1):
-        sat = _saturated(v, bounds) / n
-    rows = a.shape[0] if a.ndim > 1 else 1
-    return [
-        mean,
-        math.sqrt(max(variance, 0.0)),
-        low,
-        high,
-        max(-low, high),
-        zeros / n,
-        sat,
-        _dead(a, channels) if zeros and rows > 1 else (1.0 if zeros == n else 0.0) if rows > 1 else math.nan,
-        _sample_std(a) if rows > 1 else math.nan,
-        float(bad),
-        math.sqrt(square) if not bad else math.nan,
-    ]
+def gradients(out: Array) -> Array:
+    """`GRADIENT_FIELDS` of the rows that `rows` made, as [tensors, fields]."""
+    found = out[:, (_L2, _ABSMAX, _ZEROS, _BAD)]
+    found[:, 1] = np.where(found[:, 3] > 0, found[:, 0], found[:, 1])  # the largest of entries that are not finite
+    found[out[:, _COUNT] == 0, 1] = 0.0
+    return found
 
 
-def _saturated(v: Array, bounds: tuple[float, float] | None) -> int:
-    if bounds is None or bounds[0] < 0:
-        return int(np.count_nonzero(np.abs(v) > SATURATED))
-    return int(np.count_nonzero(v > SATURATED)) + int(np.count_nonzero(v < 1 - SATURATED))
-
-
-def _dead(a: Array, channels: bool) -> float:
-    if channels and a.ndim > 2:
-        alive = (a != 0).any(axis=(0, *range(2, a.ndim)))
-    else:
-        alive = (a.reshape(-1, a.shape[-1]) != 0).any(axis=0)
-    return 1.0 - int(np.count_nonzero(alive)) / int(alive.size)
-
-
-def _sample_std(a: Array) -> float:
-    rows = a.reshape(a.shape[0], -1)
-    # Distances from the first sample: exactly 0 when all samples are equal, and no digits lost to a large mean.
-    moved = rows - rows[0]
-    mean = np.add.reduce(moved, 0) / len(rows)
-    variance = np.einsum("ij,ij->j", moved, moved) / len(rows) - mean * mean
-    deviation: Array = np.sqrt(np.maximum(variance, 0))
-    return float(np.add.reduce(deviation)) / deviation.size
+def _gradient(row: list[float]) -> list[float]:
+    norm, bad = row[_L2], row[_BAD]
+    top = norm if bad else row[_ABSMAX] if row[_COUNT] else 0.0
+    return [norm, top, row[_ZEROS], bad]
 
 
 def _on_device(x: Tensor, channels: bool, bounds: tuple[float, float] | None) -> Tensor:

@@ -69,6 +69,39 @@ def test_the_sdist_builds_the_same_wheel(dist: Path, wheel_of_sdist: Path) -> No
     assert members(next(dist.glob("*.whl"))) == members(wheel_of_sdist)
 
 
+def test_the_sdist_holds_every_file_once_and_nothing_compiled(dist: Path) -> None:
+    """What a compiler made of this checkout belongs to this machine; the source of the kernel is shipped."""
+    with tarfile.open(next(dist.glob("*.tar.gz"))) as archive:
+        names = archive.getnames()
+
+    assert len(names) == len(set(names))
+    assert [n for n in names if n.endswith((".so", "build.json"))] == []
+    assert [n for n in names if n.endswith("engine/kernel/source/module.cpp")] != []
+
+
+def test_a_wheel_without_a_compiler_is_pure_and_says_why(tmp_path: Path) -> None:
+    """The package installs everywhere; where nothing could be compiled numpy does the work."""
+    env = {**os.environ, "PATH": str(tmp_path), "CXX": ""}
+    command = [sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", str(tmp_path), str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    wheel = next(tmp_path.glob("*.whl"))
+    assert wheel.name.endswith("-py3-none-any.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        assert "no C++ compiler" in archive.read("aitia/engine/kernel/build.json").decode()
+    assert [n for n in members(wheel) if n.endswith(".so")] == []
+
+
+def test_a_compiled_wheel_serves_every_later_python(dist: Path) -> None:
+    """One library for all Pythons from 3.11 on, in a wheel that is tagged for this platform."""
+    wheel = next(dist.glob("*.whl"))
+    library = "aitia/engine/kernel/_statistics.abi3.so"
+
+    assert (library in members(wheel)) == ("-cp311-abi3-" in wheel.name)
+    assert (library not in members(wheel)) == wheel.name.endswith("-py3-none-any.whl")
+
+
 def test_no_cache_and_no_recording_is_shipped(dist: Path) -> None:
     """What the checkout collects while one works on it stays there."""
     unwanted = [n for n in members(next(dist.glob("*.whl"))) if "__pycache__" in n or ".cache/" in n or ".aitia/" in n]

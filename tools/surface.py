@@ -148,7 +148,9 @@ class Surface:
         key = (name, changed(path))
         with self._lock:
             if key not in self._open:
-                self._open[key] = Run(path)
+                run = Run(path)
+                run.complete()
+                self._open[key] = run
                 while len(self._open) > KEPT_RUNS:
                     old, _ = self._open.popitem(last=False)
                     self._answers.pop(old, None)

@@ -85,7 +85,11 @@ def _recorder() -> Check:
 
 
 def _optional() -> list[Check]:
-    parts = (("scikit-learn", "`aitia demo`", "demo"), ("dspy", "answers by a language model", "llm"))
+    parts = (
+        ("scikit-learn", "`aitia demo`", "demo"),
+        ("dspy", "answers by a language model", "llm"),
+        ("fsspec", "runs in object storage", "remote"),
+    )
     return [
         Check(package, True, version or f"not installed; only needed for {what}: pip install 'aitia[{extra}]'")
         for package, what, extra in parts

@@ -10,7 +10,9 @@ import typer
 
 Runs = Annotated[
     Path | None,
-    typer.Option("--runs", metavar="DIR", help="Where runs are kept (default: $AITIA_RUNS, else ./.aitia)."),
+    typer.Option(
+        "--runs", metavar="DIR", help="Where runs are kept, a folder or a URL (default: $AITIA_RUNS, else ./.aitia)."
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 RunName = Annotated[

@@ -44,11 +44,11 @@ def run(
     root = runs_root(runs).absolute()  # the program may change its working directory
     _require_folder(root)
     _make_room(root)
-    known = set(list_runs(root))
+    known = set(list_runs(root, fresh=False))
     from aitia.engine.capture.launch import run_script
 
     code = run_script(argv, level=level.value, root=root)
-    new = [path for path in list_runs(root) if path not in known]
+    new = [path for path in list_runs(root, fresh=False) if path not in known]
     if as_json:
         from aitia.commands.screen import say_json
 

@@ -13,11 +13,18 @@ from typing import Any, Final, Literal
 
 from aitia.engine.capture.frames import user_frame
 from aitia.engine.records import Failure, RunInfo, RunStatus
+from aitia.engine.store.remote import mirror_of, remote_of, url_of
 from aitia.engine.store.schema import RANKS
+from aitia.engine.store.upload import Upload
 from aitia.engine.store.writer import RunWriter, new_run_id
 
 PACK_SECONDS: Final = 5.0
 """How long the end of a program may be held up to make its run small; what is left stays readable as it is."""
+ENDED: Final = frozenset({RunStatus.FINISHED, RunStatus.CRASHED})
+UPLOAD_SECONDS: Final = 60.0
+"""How long the end of a program waits for its run to be sent away; what is not sent then stays here."""
+HURRY_SECONDS: Final = 5.0
+"""The same after a signal: a scheduler kills what does not go."""
 Level = Literal["light", "normal", "deep"]
 
 
@@ -32,7 +39,9 @@ class Session:
     """The recording of one process: where facts go, and what time it is."""
 
     def __init__(self, root: Path, name: str, command: tuple[str, ...], script: str | None, level: Level) -> None:
-        root = root.absolute()  # the program may change its directory
+        url = url_of(root)
+        root = mirror_of(url) if url else root.absolute()  # the program may change its directory
+        remote = remote_of(root)
         rank = int(os.environ.get("RANK", "0") or 0)
         if rank:
             # What a person asks about is rank 0; the others lie beside it, where the list of runs does not show them.
@@ -59,6 +68,7 @@ class Session:
         )
         self.path = root / run_id
         self.writer = RunWriter(self.path, info)
+        self.upload = Upload(remote, self.path) if remote is not None else None
         self.closed = False
 
     def seconds(self) -> float:
@@ -88,11 +98,13 @@ class Session:
         self.writer.update(status=status, exit_code=exit_code, failure=failure, ended=time.time())
         self.writer.flush()
         self.writer.close()
-        if status in {RunStatus.FINISHED, RunStatus.CRASHED}:  # who sends a signal wants the process gone
+        if status in ENDED:  # who sends a signal wants the process gone
             with contextlib.suppress(Exception):
                 from aitia.engine.store.pack import pack
 
                 pack(self.path, PACK_SECONDS)
+        if self.upload is not None:
+            self.upload.close(UPLOAD_SECONDS if status in ENDED else HURRY_SECONDS)
 
 
 def switched_off() -> bool:

@@ -27,6 +27,7 @@ from aitia.engine.records import (
 )
 from aitia.engine.store.alive import alive
 from aitia.engine.store.errors import RunNotFound, RunTooNew, RunUnreadable
+from aitia.engine.store.remote import FETCHED, mirror_of, remote_of, url_of
 from aitia.engine.store.schema import SCHEMA_VERSION
 from aitia.engine.store.series import Array, Floats32, Statistics, Steps, narrow
 
@@ -118,6 +119,13 @@ class Run:
     def layer(self, name: str) -> LayerInfo | None:
         """The layer of that name."""
         return next((x for x in self.layers if x.name == name), None)
+
+    def complete(self) -> None:
+        """Fetch what is not here yet of a run that lives at a URL; nothing to do for all others."""
+        if (self.path / FETCHED).is_file():
+            remote = remote_of(self.path.parent)
+            if remote is not None:
+                remote.fetch(self.id)
 
     # ---- what happened -----------------------------------------------------------------------------------------
 
@@ -260,20 +268,34 @@ class Run:
 
 
 def runs_root(given: str | os.PathLike[str] | None = None) -> Path:
-    """Where runs live: the argument, else $AITIA_RUNS, else ./.aitia."""
-    return Path(given or os.environ.get("AITIA_RUNS") or ".aitia")
+    """Where runs live: the argument, else $AITIA_RUNS, else ./.aitia; for a URL its mirror on this machine."""
+    place = given or os.environ.get("AITIA_RUNS") or ".aitia"
+    url = url_of(place)
+    return Path(place) if url is None else mirror_of(url)
 
 
-def list_runs(root: Path) -> list[Path]:
-    """Directories under `root` that hold a run, newest first by name (names begin with the time)."""
+def list_runs(root: Path, *, fresh: bool = True) -> list[Path]:
+    """Directories under `root` that hold a run, newest first by name (names begin with the time).
+
+    Of a URL's mirror the list is brought up to date first, unless `fresh` is False.
+    """
     if not root.is_dir():
         return []
+    remote = remote_of(root) if fresh else None
+    if remote is not None:
+        remote.refresh()
     found = (p for p in root.iterdir() if not p.name.startswith(".") and not p.is_symlink())
     return sorted((p for p in found if (p / "run.db").is_file()), reverse=True)
 
 
 def open_run(name: str | None, root: Path) -> Run:
     """The run of that name (or path, or the latest when None); an unknown name is answered with the known ones."""
+    run = _named(name, root)
+    run.complete()
+    return run
+
+
+def _named(name: str | None, root: Path) -> Run:
     known = list_runs(root)
     if name is None:
         if not known:

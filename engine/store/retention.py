@@ -11,6 +11,7 @@ from typing import Final
 from aitia.engine.records import RunStatus
 from aitia.engine.store.errors import AitiaError
 from aitia.engine.store.reader import Run, list_runs
+from aitia.engine.store.remote import remote_of
 from aitia.engine.store.schema import RANKS
 
 UNITS: Final = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
@@ -81,6 +82,12 @@ def _free(path: Path, needed: Callable[[Run], bool]) -> bool:
 
 
 def _remove(path: Path) -> None:
+    remote = remote_of(path.parent)
+    if remote is not None:
+        try:
+            remote.drop(path.name)
+        except Exception as error:  # noqa: BLE001 - every file system has errors of its own
+            raise AitiaError(f"{remote.url}/{path.name} cannot be removed: {error}") from None
     aside = path.with_name(f"{REMOVED}{path.name}")
     try:
         path.rename(aside)

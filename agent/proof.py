@@ -108,7 +108,7 @@ class Prover:
     def intervene(self, hypothesis: CausalHypothesis, changes: tuple[str, ...]) -> Proof:
         """Change the running program instead of its text, as the cause's own file proposes."""
         started = time.monotonic()
-        parsed = tuple(parse(c, hypothesis.component) for c in changes)
+        parsed = tuple(parse(c) for c in changes)
         steps = horizon(self.recorded, hypothesis)
         readings = self._pair(hypothesis, {}, parsed, 0, steps)
         verdict = self._compare(hypothesis, readings)

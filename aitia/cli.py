@@ -17,6 +17,7 @@ from aitia.commands import (
     journal,
     optimize,
     record,
+    report,
     runs,
     serve,
     show,
@@ -55,6 +56,7 @@ app.command("run", context_settings={"allow_interspersed_args": False, "ignore_u
 app.command("runs")(runs.runs)
 app.command("why")(why.why)
 app.command("fix")(fix.fix)
+app.command("report")(report.report)
 app.command("show")(show.show)
 app.command("compare")(compare.compare)
 app.command("causes")(causes.causes)

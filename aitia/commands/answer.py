@@ -83,6 +83,9 @@ def _main(screen: Console, run: Run, diagnosis: Diagnosis, h: CausalHypothesis, 
     if h.onset_step is not None:
         place.append(f"from step {h.onset_step} on")
     facts.add_row("Where", Text(" · ".join(place)))
+    if h.verification.status != "not_run":
+        told = f"{h.verification.status}: {h.verification.details.get('reason', '')}"
+        facts.add_row("Proof", Text(clean(told)))
     if more := _beyond(diagnosis.summary, h.explanation):
         facts.add_row("Why", Text(clean(more)))
     screen.print(facts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -101,6 +101,12 @@ def tell_incident(screen: Console, incident: Incident) -> None:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
+    for trial in incident.verification.details.get("trials", []):
+        if trial["seed"] == 0:
+            table.add_row("Before" if trial["label"] == "placebo" else "After", Text(clean(_told(trial))))
+    if incident.verification.status != "not_run":
+        reason = incident.verification.details.get("reason", "")
+        table.add_row("Proof", Text(clean(f"{incident.verification.status}: {reason}")))
     if incident.test is not None:
         status = f"{incident.test_status}: {incident.test_reason}" if incident.test_reason else incident.test_status
         table.add_row("Test", Text(f"{here(incident.test)} ({clean(status)})"))
@@ -112,3 +118,14 @@ def tell_incident(screen: Console, incident: Incident) -> None:
         table.add_row("Refuted", Text(clean(tried)))
     screen.print()
     screen.print(table)
+
+
+def _told(trial: dict[str, Any]) -> str:
+    """One trial of a proof in a line: the mechanism, then the outcome."""
+    mechanism = trial["statement"] if trial["seen"] else "the mechanism is gone"
+    parts = [mechanism, trial["failure"] or f"{trial['steps']} steps"]
+    if trial["loss_first"] is not None and trial["loss_last"] is not None:
+        parts.append(f"loss {trial['loss_first']:.4g} → {trial['loss_last']:.4g}")
+    if trial["accuracy"] is not None:
+        parts.append(f"accuracy {trial['accuracy']:.2f}")
+    return "; ".join(parts)

@@ -76,7 +76,7 @@ CAUSE = Cause(
         "eval.underfit_stopped_early",
     ),
     intervention="skip zero_grad between backward and step",
-    interventions=("keep_gradients",),
+    interventions=("keep_gradients", "zero_gradients"),
     next_measurement="order of backward, zero_grad and step",
     source="xiaobeizi.cn/x/6iuujguWdu",
 )

@@ -177,6 +177,9 @@ def reinitialise(bench: Bench) -> None:
             reset = getattr(part, "reset_parameters", None)
             if callable(reset) and bench.concerns(name):
                 reset()
+            elif bench.concerns(name):
+                for parameter in part.parameters(recurse=False):
+                    nn.init.ones_(parameter) if parameter.dim() < 2 else nn.init.xavier_uniform_(parameter)
 
     before_forward(bench, hook)
 

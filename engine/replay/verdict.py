@@ -24,6 +24,8 @@ CLEAR_ACCURACY = 0.05
 """Difference of two accuracies that is more than the noise of one epoch on small data."""
 FEWER_STEPS = 0.5
 """A changed program that takes less than this share of the steps has skipped its training, not repaired it."""
+CURVE_POINTS = 120
+"""Enough for a picture; the recordings themselves are gone when the proof is over."""
 BEYOND_START = 1.5
 """A loss that ends this many times above where the placebo ended is worse, whatever the seed."""
 
@@ -58,6 +60,8 @@ class Reading(Record):
     hidden: tuple[str, ...] = ()
     """Places at which a value that is not finite was replaced by one that is."""
     seconds: float = 0.0
+    losses: tuple[float | None, ...] = ()
+    """The loss over the run, thinned out; None where it is not finite."""
 
 
 class Comparison(Record):
@@ -95,6 +99,7 @@ def read(played: Played, cause: str, recorded: Run) -> Reading:
         loss_last=_number(case.loss.last),
         accuracy=_accuracy(case),
         same_as_recorded=same_losses(run, recorded),
+        losses=_thinned(case),
         hidden=tuple(f.subject for f in run.facts("masked")),
     )
 
@@ -147,6 +152,14 @@ def _there(reading: Reading, threshold: float) -> bool:
 
 
 def _judge(before: Reading, after: Reading, threshold: float) -> Comparison:
+    if after.label == "changed":
+        if _there(after, threshold):
+            return Comparison(
+                status="inconclusive", reason=f"the change did not reach the mechanism: {after.statement}"
+            )
+        if before.symptoms and after.symptoms == before.symptoms and not _better(before, after):
+            reason = f"without the mechanism the run fails all the same: {' and '.join(after.symptoms)}"
+            return Comparison(status="refuted", reason=reason)
     wrong = _refutation(before, after, threshold)
     if wrong is not None:
         return Comparison(status="refuted", reason=wrong)
@@ -208,6 +221,12 @@ def _accuracy(case: Case) -> float | None:
     if len(held_out):
         return _number(float(held_out[-1]))
     return _number(case.accuracy(grad=True).last)
+
+
+def _thinned(case: Case) -> tuple[float | None, ...]:
+    values = case.per_backward.values
+    every = max(1, -(-len(values) // CURVE_POINTS))
+    return tuple(_number(float(v)) for v in values[::every])
 
 
 def _number(value: float) -> float | None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from aitia.agent.fix import advice, patches_for, unified
 from aitia.agent.invariants import Invariant, invariant
-from aitia.agent.proof import PRELOAD, Proof, Prover, TestProof
+from aitia.agent.proof import PRELOAD, Proof, Prover, TestProof, horizon
 from aitia.agent.repairs import Patch
+from aitia.agent.scribe import Finding, Writer
 from aitia.engine.causes import CAUSES
 from aitia.engine.reason import diagnose
 from aitia.engine.records import CausalHypothesis, Diagnosis, Fix, Verification
@@ -31,8 +31,10 @@ NOT_RUN = "proving was not asked for"
 BY_REPAIR = "the program as it was, the repaired copy and a mutant of the repair, run again under the recorder"
 BY_CHANGE = "the program run again under the recorder with one change at run time, next to a placebo"
 
-Writer = Callable[[CausalHypothesis], tuple[Patch | None, list[str]]]
-"""Writes a change for a hypothesis, and says what was refused on the way."""
+WRITTEN = 2
+"""Changes, and assertions, that a language model may write for one fault: the second knows what the run said of the
+first."""
+BY_MODEL = "its assertion was written by a language model"
 
 
 @dataclass(frozen=True)
@@ -96,29 +98,18 @@ class Attempt:
         return Fix(summary=summary, kind=self.patch.kind, diff=diff)
 
 
-def edit_writer(run: Run, diagnosis: Diagnosis, model: str | None, api_base: str | None) -> Writer:
-    """Asks the named model for a change; without a model there is none."""
-    if model is None:
-        return lambda hypothesis: (None, [])
-    from aitia.agent.lm import make_lm
-    from aitia.agent.writer import write_repair
-
-    lm = make_lm(model, api_base)
-    return lambda hypothesis: write_repair(run, diagnosis, hypothesis, lm)
-
-
-def attempts(run: Run, diagnosis: Diagnosis, root: Path | None, write_edit: Writer) -> list[list[Attempt]]:
+def attempts(run: Run, diagnosis: Diagnosis, root: Path | None, writer: Writer) -> list[list[Attempt]]:
     """All that was tried: chains of repairs, each on top of the one before; without a `root` nothing is run."""
     if root is None or not repeatable(run):
         reason = NOT_RUN if root is None else NO_SCRIPT
         hypothesis = diagnosis.hypotheses[0]
         patch, notes = next(iter(patches_for(run, hypothesis)), None), list[str]()
         if patch is None:
-            patch, notes = write_edit(hypothesis)
+            patch, notes = writer.repair(Finding(run, diagnosis, hypothesis))
         return [[_unproved(run, hypothesis, patch, reason, notes)]]
     with Replays(run, root, preload=PRELOAD) as replays:
         try:
-            return _chains(replays, Prover(replays, run), diagnosis, write_edit, MAX_FAULTS)
+            return _chains(replays, Prover(replays, run), diagnosis, writer, MAX_FAULTS)
         except NurseryError as error:
             first = diagnosis.hypotheses[0]
             return [[_unproved(run, first, next(iter(patches_for(run, first)), None), str(error))]]
@@ -131,17 +122,16 @@ def _unproved(
     return Attempt(hypothesis, patch, invariant(run, hypothesis), proof, tuple(notes or ()))
 
 
-def _chains(
-    replays: Replays, prover: Prover, diagnosis: Diagnosis, write_edit: Writer, faults: int
-) -> list[list[Attempt]]:
+def _chains(replays: Replays, prover: Prover, diagnosis: Diagnosis, writer: Writer, faults: int) -> list[list[Attempt]]:
     """Hypotheses in order until a chain ends proved."""
     run, found, tried = prover.recorded, list[list[Attempt]](), 0
     for number, hypothesis in enumerate(diagnosis.hypotheses):
         if number and (hypothesis.confidence < WORTH_TRYING or tried >= MAX_TRIED):
             break
+        finding = Finding(run, diagnosis, hypothesis)
         patches, notes = patches_for(run, hypothesis), list[str]()
         if not patches:
-            written, notes = write_edit(hypothesis)
+            written, notes = writer.repair(finding)
             patches = [written] if written is not None else []
         if not patches:
             attempt = _intervened(prover, hypothesis, notes)
@@ -154,15 +144,42 @@ def _chains(
                 break
             tried += 1
             proof, check = prover.prove(hypothesis, patch.files)
-            attempt = Attempt(hypothesis, patch, check, proof, tuple(notes))
-            chain = [attempt, *_rest(replays, prover, attempt, write_edit, faults)]
+            attempt = _tested(prover, Attempt(hypothesis, patch, check, proof, tuple(notes)), finding, writer)
+            if attempt.by_model and proof.status == "refuted" and len(patches) < WRITTEN:
+                again, notes = writer.repair(finding, [f"the change was run: {proof.verdict.reason}"])
+                patches += [again] if again is not None else []
+            chain = [attempt, *_rest(replays, prover, attempt, writer, faults)]
             found.append(chain)
             if chain[-1].proved:
                 return found
     return found
 
 
-def _rest(replays: Replays, prover: Prover, attempt: Attempt, write_edit: Writer, faults: int) -> list[Attempt]:
+def _tested(prover: Prover, attempt: Attempt, finding: Finding, writer: Writer) -> Attempt:
+    """Where the repair holds and no template's test shows it: with the test that the writer writes, if that does."""
+    proof, hypothesis, refused = attempt.proof, attempt.hypothesis, list(attempt.notes)
+    holds = proof.status in {"proved", "unfinished"}
+    if attempt.patch is None or not holds or proof.test.status == "proved":
+        return attempt
+    problems = [f"a test that {attempt.check.claim!r} was tried: {proof.test.reason}"]
+    for _ in range(WRITTEN):
+        written, notes = writer.test(finding, attempt.patch, problems)
+        refused += notes
+        if written is None:
+            break
+        steps = horizon(prover.recorded, hypothesis)
+        check = replace(written, steps=steps)
+        outcome = prover.judge(hypothesis, check, steps)
+        if outcome.status == "proved":
+            outcome = outcome.model_copy(update={"reason": f"{outcome.reason}; {BY_MODEL}"})
+            shown = proof.model_copy(update={"test": outcome})
+            return replace(attempt, check=check, proof=shown, notes=tuple(refused))
+        problems.append(f"your test was run: {outcome.reason}")
+        refused.append(problems[-1])
+    return replace(attempt, notes=tuple(refused))
+
+
+def _rest(replays: Replays, prover: Prover, attempt: Attempt, writer: Writer, faults: int) -> list[Attempt]:
     """The repairs of what is still wrong when the first fault is gone."""
     played = prover.repaired.get(attempt.hypothesis.cause)
     if attempt.proof.status != "unfinished" or faults <= 1 or played is None or played.run is None:
@@ -173,7 +190,7 @@ def _rest(replays: Replays, prover: Prover, attempt: Attempt, write_edit: Writer
         return []
     run = Run(played.run.path)
     following = Prover(replays, run, replace(played, trial=replace(played.trial, label="placebo")))
-    chains = _chains(replays, following, left.model_copy(update={"hypotheses": others[:1]}), write_edit, faults - 1)
+    chains = _chains(replays, following, left.model_copy(update={"hypotheses": others[:1]}), writer, faults - 1)
     return next((chain for chain in chains if chain[-1].proved and chain[-1].patch is not None), [])
 
 

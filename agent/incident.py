@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Literal
 
 from aitia.agent import regression
-from aitia.agent.attempts import Attempt, Writer, attempts, edit_writer
+from aitia.agent.attempts import Attempt, attempts
 from aitia.agent.fix import apply as write_files
 from aitia.agent.fix import unchanged, unified
 from aitia.agent.memory import remember
+from aitia.agent.scribe import writer_for
 from aitia.engine.records import CausalHypothesis, Diagnosis, Fix, Record, Verification
 from aitia.engine.replay.replay import repeatable
 from aitia.engine.store.reader import Run
@@ -78,8 +79,8 @@ def close(
 ) -> Incident:
     """Repair the accused cause, prove it, and write the test and the journal entry under `root`.
 
-    With a `model`, the model writes the change where no codemod fits; it is proved like any other, and without a proof
-    it is shown but neither called a fix nor applied.
+    With a `model`, the model writes the change where no codemod fits, and the test's assertion where no template shows
+    the fault; both are proved like any other. A change without a proof is shown, but neither called a fix nor applied.
 
     The program itself is changed only with `apply`, and not by a repair whose proof failed. A healthy or undecided run
     leaves nothing behind. Raises `FileChangedError` where `apply` finds a file that is not what was recorded.
@@ -88,8 +89,8 @@ def close(
         return Incident(fix=Fix(summary=HEALTHY))
     if apply:
         unchanged(run, root, {h.location.file for h in diagnosis.hypotheses if h.location is not None})
-    write_edit: Writer = edit_writer(run, diagnosis, model, api_base)
-    made = attempts(run, diagnosis, root if proving else None, write_edit)
+    writer = writer_for(model, api_base)
+    made = attempts(run, diagnosis, root if proving else None, writer)
     remember(run, [a for chain in made for a in chain])
     best = next((chain for chain in made if chain[-1].proved), made[0])
     tried = tuple(a.refuted for chain in made for a in chain if a.refuted)

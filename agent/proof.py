@@ -186,6 +186,10 @@ class Prover:
         second = self._run_test(hypothesis, fallback, long)  # the number did not show it: let the diagnosis judge
         return (second, fallback) if second.status == "proved" else (first, check)
 
+    def judge(self, hypothesis: CausalHypothesis, check: Invariant, steps: int | None) -> TestProof:
+        """Of one more assertion, on the recordings that `prove` made."""
+        return self._run_test(hypothesis, check, self.recordings(hypothesis.cause, steps))
+
     def recordings(self, cause: str, steps: int | None) -> dict[str, Played]:
         """The four runs that the test of the last repair is judged on."""
         return {"placebo": self._placebos[0, steps], "repaired": self.repaired[cause], **self._again}

@@ -15,6 +15,7 @@ from aitia.agent.edits import EditError, apply_edits
 from aitia.agent.incident import close
 from aitia.agent.program import Edit
 from aitia.agent.replay_lm import scripted
+from aitia.agent.scribe import Finding
 from aitia.agent.writer import write_repair
 from aitia.engine.records import Diagnosis
 
@@ -117,14 +118,14 @@ def test_a_refused_edit_is_written_once_more(tmp_path: Path) -> None:
     diagnosis = diagnosed(run.id)
     lm = scripted(WRONG, RIGHT)
 
-    patch, notes = write_repair(run, diagnosis, diagnosis.hypotheses[0], lm)
+    patch, notes = write_repair(Finding(run, diagnosis, diagnosis.hypotheses[0]), lm)
 
     assert patch is not None
     assert (patch.kind, patch.summary) == ("edit", "clear the gradients before backward")
     assert "    optimizer.zero_grad()\n    loss.backward()" in patch.files["train.py"]
     assert len(notes) == 1
     assert "stands in 0 places" in json.dumps(lm.engine.requests[1])
-    assert write_repair(run, diagnosis, diagnosis.hypotheses[0], scripted(WRONG, WRONG))[0] is None
+    assert write_repair(Finding(run, diagnosis, diagnosis.hypotheses[0]), scripted(WRONG, WRONG))[0] is None
 
 
 def test_a_script_with_a_secret_is_not_sent(tmp_path: Path) -> None:
@@ -133,7 +134,7 @@ def test_a_script_with_a_secret_is_not_sent(tmp_path: Path) -> None:
     diagnosis = diagnosed(run.id)
     lm = scripted(RIGHT)
 
-    patch, notes = write_repair(run, diagnosis, diagnosis.hypotheses[0], lm)
+    patch, notes = write_repair(Finding(run, diagnosis, diagnosis.hypotheses[0]), lm)
 
     assert (patch, lm.engine.requests) == (None, [])
     assert "looks like a secret" in notes[0]

@@ -15,7 +15,7 @@ from aitia.agent import lm
 from aitia.agent.diagnosis import answer, prompt
 from aitia.agent.errors import ConfigurationError, LanguageModelError
 from aitia.agent.judge import consult
-from aitia.agent.program import DIAGNOSE, REPAIR, Program, Verdict
+from aitia.agent.program import DIAGNOSE, REPAIR, TEST, Program, Verdict
 from aitia.agent.prompt import BUDGET_TOKENS, CHARACTERS_PER_TOKEN, inputs
 from aitia.agent.redact import redact
 from aitia.agent.replay_lm import TALKS, recording, replay, scripted
@@ -126,7 +126,7 @@ def test_a_prompt_file_that_drifted_is_refused(tmp_path: Path) -> None:
         drifted.load(path)
 
 
-@pytest.mark.parametrize("made", [DIAGNOSE, REPAIR], ids=lambda p: p.name)
+@pytest.mark.parametrize("made", [DIAGNOSE, REPAIR, TEST], ids=lambda p: p.name)
 def test_the_shipped_prompts_fit_the_present_fields(made: Program) -> None:
     """What is in the package loads."""
     assert made.load(made.file())["instructions"]

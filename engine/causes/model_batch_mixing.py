@@ -12,7 +12,12 @@ from aitia.engine.causes.base import DECISIVE, Cause, Weight, supports
 
 
 def weigh(case: Case) -> Iterator[Weight]:
-    """In eval mode, on a copy: another sample was changed and this one's output moved."""
+    """In eval mode, on a copy: another sample was changed and this one's output moved.
+
+    `eval()` does not reach a normalization layer that the model does not know; its batch statistics mix samples by design.
+    """
+    if any(x.kind == "norm" and x.config.get("registered") is False for x in case.run.layers):
+        return
     for fact in case.probes.get("batch_mixing", []):
         if fact.data.get("mixing") is True:
             change = float(fact.data.get("difference") or 0.0)

@@ -38,6 +38,29 @@ def test_affine(recording: Any, between: type[nn.Module]) -> None:
     assert probe(recording, "affine")["n_linear_layers"] == 2
 
 
+class Mute(nn.Module):
+    """Says the same to every input: its weights have drowned what it is told."""
+
+    def __init__(self, between: nn.Module) -> None:
+        super().__init__()
+        self.inner, self.bias = between, nn.Parameter(torch.tensor([1e6, -1e6, 2e6]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x) + self.bias
+
+
+def test_of_a_model_that_ignores_its_input_nothing_is_said(recording: Any) -> None:
+    """Whatever is put in comes out the same: that shows neither linearity nor that order does not matter."""
+    x, y = vectors()
+    model = Mute(nn.Sequential(nn.Linear(x.shape[1], 8), nn.ReLU(), nn.Linear(8, 3)))
+    with recording:
+        train(model, x, y)
+
+    made = {data["name"] for data in recording.data("probe")}
+    assert "two_evals" in made
+    assert not made & {"affine", "position", "later_inputs"}
+
+
 class OverBatch(nn.Module):
     """Normalises over the batch, by mistake or not."""
 

@@ -14,6 +14,8 @@ SAMPLES: Final = 32
 """Samples of the last batch that experiments use."""
 SAME: Final = 1e-4
 """Relative difference below which two outputs are the same: single precision through some hundred layers."""
+RESPONSE: Final = 1e-2
+"""Relative difference that other content must make before its order, its place or its curvature can be judged."""
 EQUAL: Final = 1e-6
 """Rows that started equal and got equal gradients differ by rounding at most."""
 FIT_STEPS: Final = 30
@@ -79,6 +81,11 @@ def difference(a: Tensor, b: Tensor) -> float:
     return float((a.float() - b.float()).abs().max()) / scale if a.numel() else 0.0
 
 
+def responds(before: Tensor, after: Tensor) -> bool:
+    """Whether the output follows the input at all: of a model that says the same to everything nothing can be said."""
+    return difference(before, after) > RESPONSE
+
+
 def two_evals(s: Subject) -> Result:
     """Are two forwards in evaluation mode the same?"""
     a, b = s.output(), s.output()
@@ -114,9 +121,11 @@ def affine(s: Subject) -> Result:
     other = -1.5 * x.roll(1, 0) + 0.1 * x.abs().mean()
     worst = 0.0
     first, second = s.output(x), s.output(other)
+    if first is None or second is None or not responds(first, second):
+        return None
     for share in (0.25, 0.7):
         between = s.output(share * x + (1 - share) * other)
-        if first is None or second is None or between is None:
+        if between is None:
             return None
         spread = float(torch.maximum(first.abs().max(), second.abs().max())) or 1.0
         expected = share * first + (1 - share) * second
@@ -161,8 +170,8 @@ def position(s: Subject) -> Result:
     length = x.shape[1]
     whole = torch.arange(length - 1, -1, -1, device=x.device)
     front = torch.cat([whole[1:], whole[:1]])  # reversed, but the last stays the last
-    turned, kept = s.output(x[:, whole]), s.output(x[:, front])
-    if turned is None or kept is None:
+    turned, kept, other = s.output(x[:, whole]), s.output(x[:, front]), s.output(_changed(x, 0, length))
+    if turned is None or kept is None or other is None or not responds(before, other):
         return None
     if before.dim() == 3 and before.shape[1] == length:
         same = difference(before[:, whole], turned)
@@ -197,6 +206,8 @@ def later_inputs(s: Subject) -> Result:
         gaps[name] = difference(before, after)
     only_first = s.output(_changed(x, 1, length))
     alone = difference(before, only_first) if only_first is not None else float("nan")
+    if not max(gaps.values()) > RESPONSE:
+        return None
     return {
         "early_matters": gaps["first"] > SAME,
         "late_matters": gaps["last"] > SAME,

@@ -7,11 +7,13 @@ template <class A> struct Lanes;
 template <> struct Lanes<float> {
   typedef float V __attribute__((vector_size(WIDTH)));
   typedef int32_t I __attribute__((vector_size(WIDTH)));
+  typedef uint32_t Bits;
   static constexpr int N = WIDTH / 4;
 };
 template <> struct Lanes<double> {
   typedef double V __attribute__((vector_size(WIDTH)));
   typedef int64_t I __attribute__((vector_size(WIDTH)));
+  typedef uint64_t Bits;
   static constexpr int N = WIDTH / 8;
 };
 
@@ -26,6 +28,8 @@ TARGET static inline Lanes<double>::V absolute(Lanes<double>::V x) {
   typedef Lanes<double>::I I;
   return (Lanes<double>::V)((I)x & 0x7fffffffffffffffLL);
 }
+TARGET static inline float root(float x) { return __builtin_sqrtf(x); }
+TARGET static inline double root(double x) { return __builtin_sqrt(x); }
 template <class V> TARGET static inline V smaller(V x, V m) { return x < m ? x : m; }
 template <class V> TARGET static inline V larger(V x, V m) { return x > m ? x : m; }
 
@@ -266,7 +270,7 @@ TARGET static void flat(const View& v, const View* before, int64_t begin, int64_
 
 // ---- samples: spread over them, and features that are 0 in all of them --------------------------------------------
 
-constexpr int64_t kTile = 512;   // entries of a sample that are gathered at once, where samples are long
+constexpr int64_t kTile = 1024;   // entries of a sample that are gathered at once, where samples are long
 constexpr int64_t kHeap = 128;   // samples summed in single precision before the sums move to double precision
 
 // Adds `rows` samples of `w` entries, `step` apart, to sums of distances from `first`.
@@ -296,6 +300,29 @@ TARGET static void add_rows(const A* x, int64_t rows, int64_t w, int64_t step, c
 template <class A> TARGET static const A* zeroed(const A* p, int64_t n, A* to) {
   for (int64_t i = 0; i < n; i++) to[i] = std::isfinite(p[i]) ? p[i] : A(0);
   return to;
+}
+// Row 0, the sample that distances are taken from.
+template <class A> TARGET static void first_of(const View& v, int64_t begin, int64_t n, const Scale& scale, A* to) {
+  zeroed(scaled(converted(v.kind, v.data + begin * v.size, n, to), n, scale, to), n, to);
+}
+// Features of the entries [at, at + w) of a sample that are not 0 in some sample.
+template <class B> TARGET static void mark(const B* nonzero, int64_t at, int64_t w, const Samples& s, Columns& out) {
+  int64_t f = at / s.feature_stride % s.features, run = s.feature_stride - at % s.feature_stride;
+  for (int64_t c = 0; c < w;) {
+    if (s.feature_stride == 1) {
+      run = w - c < s.features - f ? w - c : s.features - f;
+      for (int64_t k = 0; k < run; k++) out.alive[f + k] |= nonzero[c + k] != 0;
+      f = 0;
+    } else {
+      run = run < w - c ? run : w - c;
+      B any = 0;
+      for (int64_t k = 0; k < run; k++) any |= nonzero[c + k];
+      out.alive[f] |= any != 0;
+      f = f + 1 == s.features ? 0 : f + 1;
+    }
+    c += run;
+    run = s.feature_stride;
+  }
 }
 template <class A> struct Gathering {  // sums in single precision on their way to `Columns`
   alignas(64) A first[kTile], sum[kTile], square[kTile];
@@ -338,17 +365,42 @@ TARGET static void short_samples(const View& v, const Samples& s, int64_t row, i
   }
   pour(g, 0, out.period, out);
 }
+// All samples of a tile are in, and so few that single precision sufficed: no sums per entry have to be kept.
+template <class A> TARGET static void settle(Gathering<A>& g, int64_t at, int64_t w, const Samples& s, bool holes, Columns& out) {
+  typedef typename Lanes<A>::V V;
+  typedef typename Lanes<A>::Bits Bits;
+  constexpr int N = Lanes<A>::N;
+  const A part = A(1) / A(s.rows);
+  alignas(64) A deviation[kTile + N];
+  for (int64_t c = 0; c < w; c++) {
+    const A mean = g.sum[c] * part, variance = g.square[c] * part - mean * mean;
+    deviation[c] = root(variance > 0 ? variance : A(0));
+  }
+  for (int64_t c = w; c < w + N; c++) deviation[c] = 0;
+  V total = V{};
+  for (int64_t c = 0; c < w; c += N) total += load<V>(deviation + c);
+  for (int k = 0; k < N; k++) out.deviations += double(total[k]);
+  Bits nonzero[kTile];
+  if (holes) {
+    const Bits *x = reinterpret_cast<Bits*>(g.first), *y = reinterpret_cast<Bits*>(g.sum), *z = reinterpret_cast<Bits*>(g.square);
+    for (int64_t c = 0; c < w; c++) nonzero[c] = (x[c] | y[c] | z[c]) << 1;  // without the sign
+  } else {
+    for (int64_t c = 0; c < w; c++) nonzero[c] = 1;
+  }
+  mark(nonzero, at, w, s, out);
+}
 // Samples longer than a tile: tile by tile, all samples of each.
 template <class A>
 TARGET static void long_samples(const View& v, const Samples& s, int64_t row, int64_t last, const Saturation& sat,
                                 const Scale& scale, Sum& sum, Columns& out) {
-  constexpr int64_t many = 8;
+  constexpr int64_t many = 4;
   alignas(64) A room[many * kTile], clean[many * kTile];
   Gathering<A> g;
   const bool direct = scale.exponent == 0 && v.size == sizeof(A) && (v.kind == kF32 || v.kind == kF64);
   for (int64_t c = out.begin; c < out.end; c += kTile) {
-    const int64_t w = out.end - c < kTile ? out.end - c : kTile;
-    for (int64_t k = 0; k < w; k++) g.first[k] = A(out.first[c - out.begin + k]), g.sum[k] = g.square[k] = 0;
+    const int64_t w = out.end - c < kTile ? out.end - c : kTile, holes = sum.zeros + sum.bad;
+    first_of(v, c, w, scale, g.first);
+    for (int64_t k = 0; k < w; k++) g.sum[k] = g.square[k] = 0;
     for (int64_t r = row; r < last; r += many) {
       const int64_t rows = last - r < many ? last - r : many;
       bool all = true;
@@ -369,27 +421,36 @@ TARGET static void long_samples(const View& v, const Samples& s, int64_t row, in
         for (int64_t k = 0; k < rows; k++) zeroed(p + k * step, w, clean + k * kTile);
         add_rows(clean, rows, w, kTile, g.first, g.sum, g.square);
       }
-      if ((g.held += rows) >= kHeap) pour(g, c - out.begin, w, out);
+      if (!out.settles && (g.held += rows) >= kHeap) pour(g, c - out.begin, w, out);
     }
-    pour(g, c - out.begin, w, out);
+    if (out.settles) {
+      settle(g, c, w, s, holes != sum.zeros + sum.bad, out);
+    } else {
+      pour(g, c - out.begin, w, out);
+    }
   }
 }
 template <class A>
 TARGET static void columns_of(const View& v, const Samples& s, int64_t row, int64_t last, const Saturation& sat,
                               const Scale& scale, Sum& sum, Columns& out) {
   const int64_t w = out.end - out.begin;
-  out.first.resize(out.period);
-  out.sum.assign(out.period, 0);
-  out.square.assign(out.period, 0);
-  alignas(64) A room[kTile];
-  for (int64_t c = 0; c < w; c += kTile) {
-    const int64_t n = w - c < kTile ? w - c : kTile;
-    const A* p = scaled(converted(v.kind, v.data + (out.begin + c) * v.size, n, room), n, scale, room);
-    for (int64_t k = 0; k < n; k++) out.first[c + k] = std::isfinite(p[k]) ? double(p[k]) : 0;
+  out.deviations = 0;
+  out.alive.assign(s.features, 0);
+  out.settles = s.entries > kTile && s.rows <= kHeap;
+  if (!out.settles) {
+    out.first.resize(out.period);
+    out.sum.assign(out.period, 0);
+    out.square.assign(out.period, 0);
+    alignas(64) A room[kTile];
+    for (int64_t c = 0; c < w; c += kTile) {
+      const int64_t n = w - c < kTile ? w - c : kTile;
+      first_of(v, out.begin + c, n, scale, room);
+      for (int64_t k = 0; k < n; k++) out.first[c + k] = double(room[k]);
+    }
+    for (int64_t c = w; c < out.period; c++) out.first[c] = out.first[c - w];
   }
-  for (int64_t c = w; c < out.period; c++) out.first[c] = out.first[c - w];
-  s.entries < kTile ? short_samples<A>(v, s, row, last, sat, scale, sum, out)
-                    : long_samples<A>(v, s, row, last, sat, scale, sum, out);
+  s.entries <= kTile ? short_samples<A>(v, s, row, last, sat, scale, sum, out)
+                     : long_samples<A>(v, s, row, last, sat, scale, sum, out);
 }
 TARGET static void columns(const View& v, const Samples& s, int64_t row, int64_t last, const Saturation& sat,
                            const Scale& scale, Sum& sum, Columns& out) {
@@ -397,40 +458,20 @@ TARGET static void columns(const View& v, const Samples& s, int64_t row, int64_t
 }
 // All samples are in: sums become the standard deviations' sum, and features that were ever other than 0 are marked.
 TARGET static void finish(const Samples& s, Columns& out) {
+  if (out.settles) return;
   const int64_t w = out.end - out.begin;
   for (int64_t c = w; c < out.period; c++) {
     out.sum[c % w] += out.sum[c];
     out.square[c % w] += out.square[c];
   }
   const double part = 1.0 / double(s.rows);
-  std::vector<uint8_t> nonzero(w);
-  double* deviation = out.first.data();
-  for (int64_t c = 0; c < w; c++) nonzero[c] = (deviation[c] != 0) | (out.sum[c] != 0) | (out.square[c] != 0);
+  std::vector<uint32_t> nonzero(w);
+  for (int64_t c = 0; c < w; c++) nonzero[c] = (out.first[c] != 0) | (out.sum[c] != 0) | (out.square[c] != 0);
   for (int64_t c = 0; c < w; c++) {
     const double mean = out.sum[c] * part, variance = out.square[c] * part - mean * mean;
-    deviation[c] = __builtin_sqrt(variance > 0 ? variance : 0);
+    out.deviations += __builtin_sqrt(variance > 0 ? variance : 0);
   }
-  double total[4] = {};
-  for (int64_t c = 0; c < w; c++) total[c & 3] += deviation[c];
-  out.deviations = total[0] + total[1] + total[2] + total[3];
-  out.alive.assign(s.features, 0);
-  int64_t run = s.feature_stride - out.begin % s.feature_stride, f = out.begin / s.feature_stride % s.features;
-  for (int64_t c = 0; c < w;) {
-    if (s.feature_stride == 1) {
-      const int64_t n = w - c < s.features - f ? w - c : s.features - f;
-      for (int64_t k = 0; k < n; k++) out.alive[f + k] |= nonzero[c + k];
-      c += n;
-      f = 0;
-      continue;
-    }
-    run = run < w - c ? run : w - c;
-    uint8_t any = 0;
-    for (int64_t k = 0; k < run; k++) any |= nonzero[c + k];
-    out.alive[f] |= any;
-    c += run;
-    run = s.feature_stride;
-    f = f + 1 == s.features ? 0 : f + 1;
-  }
+  mark(nonzero.data(), out.begin, w, s, out);
 }
 
 constexpr Isa isa{NAME, flat, columns, finish};

@@ -171,7 +171,7 @@ void plan(Job& job) {
   const Samples& s = job.samples;
   if (s.rows == 0) {
     job.pieces = (job.view.n + kChunk - 1) / kChunk;
-  } else if (s.entries < plain::kTile) {
+  } else if (s.entries <= plain::kTile) {
     job.pieces = (s.rows + kChunk / s.entries - 1) / (kChunk / s.entries);
     job.columns.resize(job.pieces);
   } else {
@@ -192,7 +192,7 @@ void work_on(Job& job, int64_t piece, const Scale& scale) {
     return;
   }
   Columns& c = job.columns[piece];
-  if (s.entries < plain::kTile) {
+  if (s.entries <= plain::kTile) {
     const int64_t many = kChunk / s.entries, joined = s.entries < kNarrow ? (kNarrow + s.entries - 1) / s.entries : 1;
     c.begin = 0;
     c.end = s.entries;
@@ -212,7 +212,7 @@ void work_on(Job& job, int64_t piece, const Scale& scale) {
 void finish_samples(Job& job, const Scale& scale, double* row) {
   const Samples& s = job.samples;
   Columns& all = job.columns[0];
-  if (s.entries < plain::kTile) {
+  if (s.entries <= plain::kTile) {
     for (int64_t i = 1; i < job.pieces; i++)
       for (int64_t c = 0; c < all.period; c++) {
         all.sum[c] += job.columns[i].sum[c];

@@ -62,8 +62,9 @@ struct Sum {  // of the finite entries seen so far
 struct Columns {  // sums of distances from the first sample, per entry of a sample
   int64_t begin = 0, end = 0, period = 0;
   std::vector<double> first, sum, square;
-  double deviations = 0;
-  std::vector<uint8_t> alive;
+  double deviations = 0;  // their sum over entries
+  bool settles = false;   // whether tiles settle deviations themselves, without sums per entry
+  std::vector<uint8_t> alive;  // per feature
 };
 
 struct Isa {  // the inner loops, compiled for one instruction set

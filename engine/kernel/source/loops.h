@@ -139,8 +139,21 @@ template <class A> TARGET static const A* read(const View& v, bool in_memory_ord
 
 struct Swept { double sum, square, l1, low, high; int64_t zeros, saturated; };
 
-// One read for everything: nine vector operations per vector. NaN passes min and max by and shows in `square`.
-template <class A, bool SAT> TARGET static Swept sweep(const A* p, int64_t n, A shift, A below, A above) {
+// Adds 1 to each lane in which x is 0.
+#if WIDTH == 64
+TARGET static inline Lanes<float>::I count_zeros(Lanes<float>::I z, Lanes<float>::V x) {
+  const __mmask16 zero = _mm512_cmp_ps_mask((__m512)x, _mm512_setzero_ps(), _CMP_EQ_OQ);
+  return (Lanes<float>::I)_mm512_mask_sub_epi32((__m512i)z, zero, (__m512i)z, _mm512_set1_epi32(-1));
+}
+#else
+TARGET static inline Lanes<float>::I count_zeros(Lanes<float>::I z, Lanes<float>::V x) { return z - (x == Lanes<float>::V{}); }
+#endif
+TARGET static inline Lanes<double>::I count_zeros(Lanes<double>::I z, Lanes<double>::V x) { return z - (x == Lanes<double>::V{}); }
+
+// One read for everything, of `rows` stretches of `n` entries, `step` apart. NaN passes min and max by and shows in
+// `square`.
+template <class A, bool SAT, bool SHIFT>
+TARGET static Swept sweep(const A* p, int64_t n, int64_t rows, int64_t step, A shift, A below, A above) {
   typedef typename Lanes<A>::V V;
   typedef typename Lanes<A>::I I;
   constexpr int N = Lanes<A>::N;
@@ -149,20 +162,32 @@ template <class A, bool SAT> TARGET static Swept sweep(const A* p, int64_t n, A 
   V s0 = zero, s1 = zero, q0 = zero, q1 = zero, a0 = zero, a1 = zero;
   V mn = zero + std::numeric_limits<A>::infinity(), mx = -mn;
   I z = I{}, t = I{};
-  int64_t i = 0;
-  for (; i + 2 * N <= n; i += 2 * N) {
-    const V x = load<V>(p + i), y = load<V>(p + i + N);
-    const V d = x - c, e = y - c;
-    s0 += d; s1 += e;
-    q0 += d * d; q1 += e * e;
-    a0 += ABS(x); a1 += ABS(y);
-    mn = MIN(x, mn); mx = MAX(x, mx);
-    mn = MIN(y, mn); mx = MAX(y, mx);
-    z -= (x == zero); z -= (y == zero);
-    if (SAT) { t -= (x < lower) | (x > upper); t -= (y < lower) | (y > upper); }
-  }
   Swept r{0, 0, 0, kInf, -kInf, 0, 0};
-  if (i > 0) {
+  for (int64_t row = 0; row < rows; row++, p += step) {
+    int64_t i = 0;
+    for (; i + 2 * N <= n; i += 2 * N) {
+      const V x = load<V>(p + i), y = load<V>(p + i + N);
+      const V d = SHIFT ? x - c : x, e = SHIFT ? y - c : y;
+      s0 += d; s1 += e;
+      q0 += d * d; q1 += e * e;
+      a0 += absolute(x); a1 += absolute(y);
+      mn = smaller(x, mn); mx = larger(x, mx);
+      mn = smaller(y, mn); mx = larger(y, mx);
+      z = count_zeros(z, x); z = count_zeros(z, y);
+      if (SAT) { t -= (x < lower) | (x > upper); t -= (y < lower) | (y > upper); }
+    }
+    for (; i < n; i++) {
+      const A x = p[i], d = x - shift;
+      r.sum += d;
+      r.square += double(d) * d;
+      r.l1 += std::fabs(x);
+      r.low = x < r.low ? x : r.low;
+      r.high = x > r.high ? x : r.high;
+      r.zeros += x == 0;
+      if (SAT) r.saturated += x < below || x > above;
+    }
+  }
+  if (n >= 2 * N) {
     const V s = s0 + s1, q = q0 + q1, a = a0 + a1;
     A sum = 0, square = 0, l1 = 0, low = mn[0], high = mx[0];
     for (int k = 0; k < N; k++) {
@@ -172,57 +197,57 @@ template <class A, bool SAT> TARGET static Swept sweep(const A* p, int64_t n, A 
       r.zeros += z[k];
       if (SAT) r.saturated += t[k];
     }
-    r.sum = sum; r.square = square; r.l1 = l1; r.low = low; r.high = high;
-  }
-  for (; i < n; i++) {
-    const A x = p[i], d = x - shift;
-    r.sum += d;
-    r.square += double(d) * d;
-    r.l1 += std::fabs(x);
-    r.low = x < r.low ? x : r.low;
-    r.high = x > r.high ? x : r.high;
-    r.zeros += x == 0;
-    if (SAT) r.saturated += x < below || x > above;
+    r.sum += sum; r.square += square; r.l1 += l1;
+    r.low = low < r.low ? low : r.low;
+    r.high = high > r.high ? high : r.high;
   }
   return r;
 }
-template <class A> TARGET static Swept swept(const A* p, int64_t n, A shift, const Saturation& sat, bool counting) {
+template <class A>
+TARGET static Swept swept(const A* p, int64_t n, int64_t rows, int64_t step, A shift, const Saturation& sat, bool counting) {
   const A low = static_cast<A>(sat.low), high = static_cast<A>(sat.high);
-  return counting ? sweep<A, true>(p, n, shift, low, high) : sweep<A, false>(p, n, shift, low, high);
+  if (counting) return sweep<A, true, true>(p, n, rows, step, shift, low, high);
+  if (shift != 0) return sweep<A, false, true>(p, n, rows, step, shift, low, high);
+  return sweep<A, false, false>(p, n, rows, step, A(0), low, high);
 }
-// A value near the mean: with it subtracted the squares keep their digits. The mean so far, else that of some entries.
+// With a value near the mean subtracted, squares keep their digits: the mean so far, else that of the first entries. 0
+// where entries spread wider than the mean is far from 0, for then no digits are in danger.
 template <class A> TARGET static A near_mean(const A* p, int64_t n, const Sum& sum) {
-  if (sum.n > 0) return static_cast<A>(sum.mean);
+  if (sum.n > 0) return sum.mean * sum.mean * double(sum.n) <= sum.m2 ? A(0) : static_cast<A>(sum.mean);
   const int64_t few = n < 32 ? n : 32;
-  double s = 0;
-  for (int64_t i = 0; i < few; i++) s += p[i];
+  double s = 0, q = 0;
+  for (int64_t i = 0; i < few; i++) s += p[i], q += double(p[i]) * double(p[i]);
   const A shift = static_cast<A>(s / double(few));
-  return std::isfinite(shift) ? shift : A(0);
+  return !std::isfinite(shift) || 2 * s * s <= q * double(few) ? A(0) : shift;
 }
-// Returns whether all entries are finite. `at`: logical index of the first entry, as far as it is known.
-template <class A> TARGET static bool block(const A* p, int64_t n, int64_t at, const Saturation& sat, Sum& sum) {
+// Returns whether all entries are finite. `at`: logical index of the first entry, as far as it is known; `row`: how far
+// the next stretch's is from it.
+template <class A>
+TARGET static bool block(const A* p, int64_t n, int64_t rows, int64_t step, int64_t at, int64_t row, const Saturation& sat, Sum& sum) {
   const bool counting = sat.mode == Saturation::kAlways ||
                         (sat.mode == Saturation::kWithinOne && sum.low >= -1 && sum.high <= 1);
   A shift = near_mean(p, n, sum);
-  Swept r = swept(p, n, shift, sat, counting);
-  A finite[kBlock];
+  Swept r = swept(p, n, rows, step, shift, sat, counting);
+  A finite[kMost];
   bool clean = true;
+  int64_t count = n * rows;
   if (!std::isfinite(r.square)) {
-    int64_t m = 0;
-    for (int64_t i = 0; i < n; i++) {
-      if (std::isfinite(p[i])) { finite[m++] = p[i]; continue; }
-      if (clean) sum.saw_bad(at + i);
-      clean = false;
-      sum.bad++;
-      sum.nans += p[i] != p[i];
-    }
-    n = m;
-    if (n == 0) return false;
-    shift = near_mean(finite, n, sum);
-    r = swept(finite, n, shift, sat, counting);
+    count = 0;
+    for (int64_t k = 0; k < rows; k++)
+      for (int64_t i = 0; i < n; i++) {
+        const A x = p[k * step + i];
+        if (std::isfinite(x)) { finite[count++] = x; continue; }
+        clean = false;
+        sum.saw_bad(at + k * row + i);
+        sum.bad++;
+        sum.nans += x != x;
+      }
+    if (count == 0) return false;
+    shift = near_mean(finite, count, sum);
+    r = swept(finite, count, 1, 0, shift, sat, counting);
   }
-  const double offset = r.sum / double(n), m2 = r.square - offset * r.sum;
-  sum.join(n, double(shift) + offset, m2 > 0 ? m2 : 0);
+  const double offset = r.sum / double(count), m2 = r.square - offset * r.sum;
+  sum.join(count, double(shift) + offset, m2 > 0 ? m2 : 0);
   sum.l1 += r.l1;
   sum.low = r.low < sum.low ? r.low : sum.low;
   sum.high = r.high > sum.high ? r.high : sum.high;
@@ -259,7 +284,7 @@ TARGET static void flat_of(const View& v, const View* before, int64_t begin, int
   for (int64_t i = begin; i < end; i += kBlock) {
     const int64_t n = end - i < kBlock ? end - i : kBlock;
     const A* p = scaled(read(v, memory, i, n, room), n, scale, room);
-    block(p, n, i, sat, sum);
+    block(p, n, 1, 0, i, 0, sat, sum);
     if (before) moves(p, scaled(read(*before, memory, i, n, other), n, scale, other), n, sum);
   }
 }
@@ -268,9 +293,22 @@ TARGET static void flat(const View& v, const View* before, int64_t begin, int64_
   v.wide() ? flat_of<double>(v, before, begin, end, sat, scale, sum) : flat_of<float>(v, before, begin, end, sat, scale, sum);
 }
 
+// A plain sum over bytes: the least that any reading of them costs.
+TARGET static uint64_t scan(const char* p, int64_t bytes) {
+  typedef Lanes<double>::I I;
+  I s[8] = {};
+  int64_t i = 0;
+  for (; i + 8 * WIDTH <= bytes; i += 8 * WIDTH)
+    for (int k = 0; k < 8; k++) s[k] += load<I>(p + i + k * WIDTH);
+  uint64_t total = 0;
+  for (int k = 0; k < 8; k++)
+    for (int n = 0; n < Lanes<double>::N; n++) total += uint64_t(s[k][n]);
+  for (; i < bytes; i++) total += uint8_t(p[i]);
+  return total;
+}
+
 // ---- samples: spread over them, and features that are 0 in all of them --------------------------------------------
 
-constexpr int64_t kTile = 1024;   // entries of a sample that are gathered at once, where samples are long
 constexpr int64_t kHeap = 128;   // samples summed in single precision before the sums move to double precision
 
 // Adds `rows` samples of `w` entries, `step` apart, to sums of distances from `first`.
@@ -306,18 +344,19 @@ template <class A> TARGET static void first_of(const View& v, int64_t begin, int
   zeroed(scaled(converted(v.kind, v.data + begin * v.size, n, to), n, scale, to), n, to);
 }
 // Features of the entries [at, at + w) of a sample that are not 0 in some sample.
-template <class B> TARGET static void mark(const B* nonzero, int64_t at, int64_t w, const Samples& s, Columns& out) {
+template <class B> TARGET static void mark(const B* __restrict nonzero, int64_t at, int64_t w, const Samples& s, Columns& out) {
+  uint8_t* __restrict alive = out.alive.data();
   int64_t f = at / s.feature_stride % s.features, run = s.feature_stride - at % s.feature_stride;
   for (int64_t c = 0; c < w;) {
     if (s.feature_stride == 1) {
       run = w - c < s.features - f ? w - c : s.features - f;
-      for (int64_t k = 0; k < run; k++) out.alive[f + k] |= nonzero[c + k] != 0;
+      for (int64_t k = 0; k < run; k++) alive[f + k] |= nonzero[c + k] != 0;
       f = 0;
     } else {
       run = run < w - c ? run : w - c;
       B any = 0;
       for (int64_t k = 0; k < run; k++) any |= nonzero[c + k];
-      out.alive[f] |= any != 0;
+      alive[f] |= any != 0;
       f = f + 1 == s.features ? 0 : f + 1;
     }
     c += run;
@@ -357,7 +396,7 @@ TARGET static void short_samples(const View& v, const Samples& s, int64_t row, i
       }
     }
     p = scaled(p, n, scale, room);
-    if (!block(p, n, r * s.entries, sat, sum)) p = zeroed(p, n, clean);
+    if (!block(p, n, 1, 0, r * s.entries, 0, sat, sum)) p = zeroed(p, n, clean);
     const int64_t full = n / out.period;
     add_rows(p, full, out.period, out.period, g.first, g.sum, g.square);
     add_rows(p + full * out.period, 1, n - full * out.period, 0, g.first, g.sum, g.square);
@@ -393,7 +432,7 @@ template <class A> TARGET static void settle(Gathering<A>& g, int64_t at, int64_
 template <class A>
 TARGET static void long_samples(const View& v, const Samples& s, int64_t row, int64_t last, const Saturation& sat,
                                 const Scale& scale, Sum& sum, Columns& out) {
-  constexpr int64_t many = 4;
+  constexpr int64_t many = kMost / kTile;
   alignas(64) A room[many * kTile], clean[many * kTile];
   Gathering<A> g;
   const bool direct = scale.exponent == 0 && v.size == sizeof(A) && (v.kind == kF32 || v.kind == kF64);
@@ -403,19 +442,14 @@ TARGET static void long_samples(const View& v, const Samples& s, int64_t row, in
     for (int64_t k = 0; k < w; k++) g.sum[k] = g.square[k] = 0;
     for (int64_t r = row; r < last; r += many) {
       const int64_t rows = last - r < many ? last - r : many;
-      bool all = true;
       const A* p = direct ? reinterpret_cast<const A*>(v.data) + r * s.step + c : room;
       const int64_t step = direct ? s.step : kTile;
-      for (int64_t k = 0; k < rows; k++) {
-        const A* one = p + k * step;
-        if (!direct) {
-          A* to = room + k * kTile;
-          one = scaled(converted(v.kind, v.data + ((r + k) * s.step + c) * v.size, w, to), w, scale, to);
-          if (one != to) __builtin_memcpy(to, one, w * sizeof(A)), one = to;
-        }
-        all &= block(one, w, (r + k) * s.entries + c, sat, sum);
+      for (int64_t k = 0; !direct && k < rows; k++) {
+        A* to = room + k * kTile;
+        const A* one = scaled(converted(v.kind, v.data + ((r + k) * s.step + c) * v.size, w, to), w, scale, to);
+        if (one != to) __builtin_memcpy(to, one, w * sizeof(A));
       }
-      if (all) {
+      if (block(p, w, rows, step, r * s.entries + c, s.entries, sat, sum)) {
         add_rows(p, rows, w, step, g.first, g.sum, g.square);
       } else {
         for (int64_t k = 0; k < rows; k++) zeroed(p + k * step, w, clean + k * kTile);
@@ -474,6 +508,6 @@ TARGET static void finish(const Samples& s, Columns& out) {
   mark(nonzero.data(), out.begin, w, s, out);
 }
 
-constexpr Isa isa{NAME, flat, columns, finish};
+constexpr Isa isa{NAME, flat, columns, finish, scan};
 
 }  // namespace ISA

@@ -11,10 +11,8 @@
 #include "parts.h"
 #include "pool.h"
 
-#define ABS(x) absolute(x)
-#define MIN(x, m) smaller(x, m)
-#define MAX(x, m) larger(x, m)
 #if defined(__x86_64__)
+#include <immintrin.h>
 #define ISA avx512
 #define NAME "AVX-512"
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")))
@@ -171,11 +169,11 @@ void plan(Job& job) {
   const Samples& s = job.samples;
   if (s.rows == 0) {
     job.pieces = (job.view.n + kChunk - 1) / kChunk;
-  } else if (s.entries <= plain::kTile) {
+  } else if (s.entries <= kTile) {
     job.pieces = (s.rows + kChunk / s.entries - 1) / (kChunk / s.entries);
     job.columns.resize(job.pieces);
   } else {
-    const int64_t tiles = (s.entries + plain::kTile - 1) / plain::kTile;
+    const int64_t tiles = (s.entries + kTile - 1) / kTile;
     job.pieces = std::min(tiles, (job.view.n + kChunk - 1) / kChunk);
     job.columns.resize(job.pieces);
   }
@@ -192,7 +190,7 @@ void work_on(Job& job, int64_t piece, const Scale& scale) {
     return;
   }
   Columns& c = job.columns[piece];
-  if (s.entries <= plain::kTile) {
+  if (s.entries <= kTile) {
     const int64_t many = kChunk / s.entries, joined = s.entries < kNarrow ? (kNarrow + s.entries - 1) / s.entries : 1;
     c.begin = 0;
     c.end = s.entries;
@@ -200,9 +198,9 @@ void work_on(Job& job, int64_t piece, const Scale& scale) {
     chosen->columns(v, s, piece * many, std::min(s.rows, (piece + 1) * many), job.saturation, scale, sum, c);
     return;
   }
-  const int64_t tiles = (s.entries + plain::kTile - 1) / plain::kTile;
-  c.begin = tiles * piece / job.pieces * plain::kTile;
-  c.end = std::min(s.entries, tiles * (piece + 1) / job.pieces * plain::kTile);
+  const int64_t tiles = (s.entries + kTile - 1) / kTile;
+  c.begin = tiles * piece / job.pieces * kTile;
+  c.end = std::min(s.entries, tiles * (piece + 1) / job.pieces * kTile);
   c.period = c.end - c.begin;
   chosen->columns(v, s, 0, s.rows, job.saturation, scale, sum, c);
   chosen->finish(s, c);
@@ -212,7 +210,7 @@ void work_on(Job& job, int64_t piece, const Scale& scale) {
 void finish_samples(Job& job, const Scale& scale, double* row) {
   const Samples& s = job.samples;
   Columns& all = job.columns[0];
-  if (s.entries <= plain::kTile) {
+  if (s.entries <= kTile) {
     for (int64_t i = 1; i < job.pieces; i++)
       for (int64_t c = 0; c < all.period; c++) {
         all.sum[c] += job.columns[i].sum[c];
@@ -449,6 +447,31 @@ PyObject* measure(PyObject*, PyObject* const* args, Py_ssize_t count) {
   }
 }
 
+struct Scanning { View view; std::atomic<uint64_t> total{0}; };
+
+PyObject* scan(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  dlpack::Tensor t;
+  PyObject* keep = nullptr;
+  Scanning work;
+  const int threads = count == 2 ? int(PyLong_AsLong(args[1])) : 1;
+  if (PyErr_Occurred()) return nullptr;
+  if (count < 1 || !describe_object(args[0], t, &keep) || !describe(t, work.view) || !work.view.dense) {
+    Py_XDECREF(keep);
+    PyErr_SetString(PyExc_TypeError, "scan(tensor, threads=1): a tensor on the host that fills one stretch of memory");
+    return nullptr;
+  }
+  const auto piece = [](void* context, int64_t i) {
+    auto* w = static_cast<Scanning*>(context);
+    const int64_t begin = i * kChunk, n = std::min(kChunk, w->view.n - begin);
+    w->total += chosen->scan(w->view.data + begin * w->view.size, n * w->view.size);
+  };
+  PyThreadState* state = PyEval_SaveThread();
+  Pool::share((work.view.n + kChunk - 1) / kChunk, threads, piece, &work);
+  PyEval_RestoreThread(state);
+  Py_XDECREF(keep);
+  return PyLong_FromUnsignedLongLong(work.total);
+}
+
 PyObject* instructions(PyObject*, PyObject*) {
   PyObject* names = PyList_New(0);
   for (int i = 0; names && i < n_available; i++) {
@@ -472,6 +495,8 @@ PyObject* use(PyObject*, PyObject* name) {
 PyMethodDef methods[] = {
     {"measure", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(measure)), METH_FASTCALL,
      "measure(tensors, out, at, layout, low, high, threads, before) -> indices of tensors that cannot be read here"},
+    {"scan", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(scan)), METH_FASTCALL,
+     "scan(tensor, threads=1) -> a plain sum over its bytes; what reading them once costs, for benchmarks."},
     {"instructions", instructions, METH_NOARGS, "Instruction sets that this machine has, fastest first."},
     {"use", use, METH_O, "Use this instruction set from now on; for tests and benchmarks."},
     {nullptr, nullptr, 0, nullptr}};

@@ -8,6 +8,7 @@ from typing import Final
 from aitia.agent.repairs import (
     accumulation,
     artifact,
+    carried,
     config,
     crash,
     data,
@@ -16,9 +17,11 @@ from aitia.agent.repairs import (
     layers,
     loop,
     loss,
+    measure,
     numerics,
     optimizer,
     state,
+    values,
 )
 from aitia.agent.repairs.accused import Accused, Patch
 
@@ -30,17 +33,23 @@ REPAIRS: Final[dict[str, Repair]] = {
     "artifact.best_state_aliased": artifact.best_state_aliased,
     "artifact.load_skips_keys": artifact.load_skips_keys,
     "artifact.normalizer_not_saved": artifact.normalizer_not_saved,
+    "data.duplicate_randomness": values.duplicate_randomness,
     "data.index_out_of_range": crash.index_out_of_range,
     "data.label_misaligned": data.label_misaligned,
     "data.label_shift_error": data.label_shift_error,
     "data.nan_or_inf_input": data.nan_or_inf_input,
     "data.order_not_shuffled": state.order_not_shuffled,
     "data.repeated_batch": state.repeated_batch,
+    "data.supervision_field_dropped": measure.supervision_field_dropped,
+    "data.targets_mostly_masked": measure.supervision_field_dropped,
     "data.unscaled_input": data.unscaled_input,
+    "data.unscaled_target": values.unscaled_target,
     "dtype.mismatch": crash.dtype_mismatch,
     "eval.early_stop_wrong_direction": state.early_stop_wrong_direction,
     "eval.functional_dropout_always_on": state.functional_dropout_always_on,
+    "eval.metric_bug": measure.metric_bug,
     "eval.mode_not_eval": state.mode_not_eval,
+    "eval.underfit_stopped_early": values.underfit_stopped_early,
     "graph.backward_twice": graph.backward_twice,
     "graph.bptt_cut_or_grown": graph.bptt_cut_or_grown,
     "graph.checkpoint_no_input_grad": graph.checkpoint_no_input_grad,
@@ -51,6 +60,7 @@ REPAIRS: Final[dict[str, Repair]] = {
     "graph.no_grad_region": graph.no_grad_region,
     "graph.non_differentiable_op": graph.non_differentiable_op,
     "graph.target_not_detached": graph.target_not_detached,
+    "init.overwritten": values.initialized_after_loading,
     "init.symmetric": initial.symmetric,
     "init.uninitialized_memory": initial.uninitialized_memory,
     "init.wrong_scale": initial.wrong_scale,
@@ -61,6 +71,7 @@ REPAIRS: Final[dict[str, Repair]] = {
     "loop.missing_zero_grad": loop.missing_zero_grad,
     "loop.step_outside_batch_loop": accumulation.step_outside_batch_loop,
     "loop.zero_grad_after_backward": loop.zero_grad_after_backward,
+    "loss.class_weight_wrong": values.class_weight_wrong,
     "loss.clipped_loss": loss.clipped_loss,
     "loss.double_softmax": loss.double_softmax,
     "loss.ignore_index_hits_real_class": data.ignore_index_hits_real_class,
@@ -70,7 +81,12 @@ REPAIRS: Final[dict[str, Repair]] = {
     "loss.reduction_scale": loss.reduction_scale,
     "loss.shape_broadcast": loss.shape_broadcast,
     "loss.sign_flipped": lambda a: loss.sign_flipped(a) or optimizer.maximize(a) or loss.climbing(a),
+    "loss.term_dominates": values.term_dominates,
+    "loss.wrong_for_task": measure.wrong_for_task,
+    "model.batch_mixing": values.batch_mixing,
+    "model.causal_leak": measure.causal_leak,
     "model.dead_units": layers.dead_units,
+    "model.mask_inverted": values.mask_inverted,
     "model.missing_nonlinearity": layers.missing_nonlinearity,
     "model.output_activation_range": graph.output_activation_range,
     "model.saturated_units": layers.saturated,
@@ -96,6 +112,7 @@ REPAIRS: Final[dict[str, Repair]] = {
     "precision.low_precision_weights": config.low_precision_weights,
     "resource.eval_with_grad": state.eval_with_grad,
     "resource.graph_retained_by_history": state.graph_retained_by_history,
+    "resource.hooks_accumulate": carried.hooks_accumulate,
     "resource.retain_graph": loop.retain_graph,
     "scheduler.reset_on_resume": artifact.reset_on_resume,
     "scheduler.stepped_per_batch": loop.stepped_per_batch,
@@ -104,7 +121,15 @@ REPAIRS: Final[dict[str, Repair]] = {
 }
 """Cause → the repair of the text. A cause that is missing has no mechanical repair: see its catalogue entry."""
 
-ALTERNATIVES: Final[dict[str, tuple[Repair, ...]]] = {}
+ALTERNATIVES: Final[dict[str, tuple[Repair, ...]]] = {
+    "data.repeated_batch": (carried.batch_of_an_object,),
+    "dtype.mismatch": (carried.float64_parameter,),
+    "graph.backward_twice": (carried.carried_state,),
+    "graph.bptt_cut_or_grown": (carried.carried_state,),
+    "graph.detach_in_generator_step": (carried.detach_before_the_step,),
+    "graph.inplace_modification": (carried.inplace_in_forward,),
+    "optimizer.lr_too_high": (config.lr_far_too_high,),
+}
 """Cause → further repairs, tried where the first is not proved."""
 
 __all__ = ["ALTERNATIVES", "REPAIRS", "Accused", "Patch", "Repair"]

@@ -28,6 +28,8 @@ AT_MOST = 1e4
 """More than this is no change of a rate but another fault."""
 EARLY_STEPS = 20
 """Steps in which the update ratio says what the rate does before the damage is done."""
+MARGIN = 5
+"""How much smaller the second guess of a rate is."""
 SAME = 1e-9
 
 
@@ -36,6 +38,13 @@ def lr_too_high(accused: Accused) -> Patch | None:
     ratio = _early_ratio(accused)
     factor = ratio / TARGET_RATIO if math.isfinite(ratio) and ratio > 0 else AT_LEAST
     return change_rate(accused, 1 / min(max(factor, AT_LEAST), AT_MOST))
+
+
+def lr_far_too_high(accused: Accused) -> Patch | None:
+    """The same with a margin: where the first guess is still too large for some seeds."""
+    ratio = _early_ratio(accused)
+    factor = ratio / TARGET_RATIO if math.isfinite(ratio) and ratio > 0 else AT_LEAST
+    return change_rate(accused, 1 / (MARGIN * min(max(factor, AT_LEAST), AT_MOST)))
 
 
 def lr_too_low(accused: Accused) -> Patch | None:

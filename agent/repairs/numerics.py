@@ -9,6 +9,8 @@ from aitia.agent.repairs.source import number
 
 EPS = "1e-12"
 """Below any distance or probability that matters in float32, and far above its smallest number (1.2e-38)."""
+DIVISOR_EPS = "1e-5"
+"""Larger than the rounding of a constant column around its mean, so that the quotient stays small there, too."""
 HALF = 0.5
 TORCH = frozenset({"torch", "F", "nn.functional", "functional", "np", "torch.linalg"})
 
@@ -67,7 +69,7 @@ def divide_by_zero_scale(accused: Accused) -> Patch | None:
         divisions = [b for b in divisions if number(b.right) is None and source.line(b) in accused.lines(source)]
         if len(divisions) == 1:
             right, edits = divisions[0].right, Edits(source)
-            text = f"{source.code(right)} + 1e-8"
+            text = f"{source.code(right)} + {DIVISOR_EPS}"
             edits.replace(right, text if right.lpar else f"({text})")
             return accused.patch("keep the divisor away from zero", edits)
     return None

@@ -1,0 +1,141 @@
+"""Repairs of how outputs are compared with targets: the loss for one logit, the metric, the mask, the columns."""
+
+from __future__ import annotations
+
+import re
+
+import libcst as cst
+
+from aitia.agent.repairs.accused import Accused, Edits, Patch, Source, keyword, positional, receiver
+from aitia.agent.repairs.source import number
+
+WITH_LOGITS = "binary_cross_entropy_with_logits"
+ONE_LOGIT = re.compile(r"BCEWithLogitsLoss|binary_cross_entropy_with_logits")
+
+
+def wrong_for_task(accused: Accused) -> Patch | None:
+    """One logit means a yes or no: binary cross entropy instead of a softmax over one value."""
+    if not any(e.data.get("n_classes") == 1 for e in accused.run.facts("loss_call")):
+        return None
+    summary = "use the binary cross entropy: the softmax over one logit is always 1"
+    for source in accused.sources:
+        edits = Edits(source)
+        for call in accused.suspects(source.calls("cross_entropy"), source):
+            arguments = positional(call)
+            if len(arguments) < 2:
+                continue
+            _, end = source.span(call.func)
+            edits.cut(end - len("cross_entropy"), end, WITH_LOGITS)
+            _reshape(source, edits, arguments[0].value, arguments[1].value)
+        made = source.calls("CrossEntropyLoss")
+        names = {_assigned(source, c) for c in made} - {""}
+        for call in made:
+            _, end = source.span(call.func)
+            edits.cut(end - len("CrossEntropyLoss"), end, "BCEWithLogitsLoss")
+        for call in source.nodes(cst.Call):
+            if source.code(call.func) in names and len(positional(call)) == 2:
+                _reshape(source, edits, positional(call)[0].value, positional(call)[1].value)
+        patch = accused.patch(summary, edits)
+        if patch is not None:
+            return patch
+    return None
+
+
+def metric_bug(accused: Accused) -> Patch | None:
+    """Decide by the sign of one logit, by the largest of several along the classes."""
+    for source in accused.sources:
+        found = [c for c in source.calls("argmax") if _dimension(source, c) is not None]
+        lines = accused.lines(source)
+        for call in [c for c in found if source.line(c) in lines] or found:
+            inner, edits, axis = _argument(source, call), Edits(source), _dimension(source, call)
+            if inner is None or axis is None:
+                continue
+            if axis in {"1", "-1"} and ONE_LOGIT.search(source.text):
+                edits.replace(call, f"({source.atom(inner)}.reshape(-1) > 0)")
+                return accused.patch(
+                    "decide by the sign of the logit: the largest of one value is always the first", edits
+                )
+            if axis == "0":
+                for node in source.nodes(cst.Integer, call):
+                    if number(node) == 0:
+                        edits.replace(node, "1")
+                return accused.patch("take the largest value along the classes, not along the batch", edits)
+    return None
+
+
+def causal_leak(accused: Accused) -> Patch | None:
+    """Hide every later position: the mask begins right above the diagonal."""
+    summary = "hide every later position from each position"
+    for source in accused.sources:
+        edits = Edits(source)
+        for call in source.calls("triu", "tril"):
+            given = keyword(call, "diagonal")
+            upper = source.code(call.func).endswith("triu")
+            place = 0 if receiver(call) is not None and source.code(receiver(call) or call) != "torch" else 1
+            value = given.value if given is not None else next((a.value for a in positional(call)[place:]), None)
+            wanted = 1 if upper else 0
+            if value is not None and number(value) not in {None, wanted}:
+                edits.replace(value, str(wanted))
+        for call in source.calls("scaled_dot_product_attention"):
+            given = keyword(call, "is_causal")
+            if given is not None and source.code(given.value) == "False":
+                edits.replace(given.value, "True")
+            elif given is None and keyword(call, "attn_mask") is None and len(positional(call)) == 3:
+                _, end = source.span(call.args[-1].value)
+                edits.cut(end, end, ", is_causal=True")
+        patch = accused.patch(summary, edits)
+        if patch is not None:
+            return patch
+    return None
+
+
+def supervision_field_dropped(accused: Accused) -> Patch | None:
+    """Keep the column that holds the targets, where rows are cut down to named columns."""
+    for source in accused.sources:
+        asked = [c for c in source.calls("get") if len(positional(c)) == 2]
+        keys = {source.code(positional(c)[0].value) for c in asked}
+        names = {k for k in keys if k[:1] in {"'", '"'}}
+        collections: list[cst.Tuple | cst.List | cst.Set] = [
+            *source.nodes(cst.Tuple), *source.nodes(cst.List), *source.nodes(cst.Set)
+        ]  # fmt: skip
+        for listed in collections:
+            held = [source.code(e.value) for e in listed.elements]
+            missing = sorted(n for n in names if n.strip("'\"") not in {h.strip("'\"") for h in held})
+            strings = len(held) > 1 and all(h[:1] in {"'", '"'} for h in held)
+            if not strings or not missing or not {h.strip("'\"") for h in held} & {n.strip("'\"") for n in names}:
+                continue
+            edits = Edits(source)
+            _, end = source.span(listed.elements[-1].value)
+            edits.cut(end, end, ", " + ", ".join(missing))
+            return accused.patch(f"keep {', '.join(missing)}, which the loss needs", edits)
+    return None
+
+
+def _reshape(source: Source, edits: Edits, prediction: cst.BaseExpression, target: cst.BaseExpression) -> None:
+    edits.replace(target, f"{source.atom(target)}.float().reshape({source.atom(prediction)}.shape)")
+
+
+def _assigned(source: Source, call: cst.Call) -> str:
+    statement = source.statement(call)
+    for assign in source.nodes(cst.Assign, statement):
+        if assign.value is call:
+            return source.code(assign.targets[0].target)
+    return ""
+
+
+def _argument(source: Source, call: cst.Call) -> cst.BaseExpression | None:
+    """`x` of `x.argmax(1)` and of `torch.argmax(x, 1)`."""
+    on = receiver(call)
+    if on is None or source.code(on) in {"torch", "np"}:
+        return next((a.value for a in positional(call)), None)
+    return on
+
+
+def _dimension(source: Source, call: cst.Call) -> str | None:
+    given = keyword(call, "dim") or keyword(call, "axis")
+    if given is not None:
+        return source.code(given.value)
+    on = receiver(call)
+    place = 1 if on is None or source.code(on) in {"torch", "np"} else 0
+    found = positional(call)[place : place + 1]
+    return source.code(found[0].value) if found else None

@@ -91,8 +91,10 @@ class GradientDebugger:
         self._steps, self._values = wide.steps, wide.values
         self._width = self._values["grad_norm"].shape[1] if len(self._steps) else 0
         known = self._values if self._width else {}
-        self._first = {stat: column_first(matrix) for stat, matrix in known.items()}
-        self._now = {stat: column_medians(ends(matrix)[1]) for stat, matrix in known.items()}
+        self._first, self._now = {}, {}
+        for stat, matrix in known.items():  # one at a time: all matrices of a large run do not fit into memory
+            self._first[stat] = column_first(matrix)
+            self._now[stat] = column_medians(ends(matrix)[1])
         self._reached = {n for f in run.facts("graph") for n in f.data.get("reached", ())}
         sizes = [max(1, math.prod(p.shape)) for p in run.parameters]
         self._rms = {

@@ -88,10 +88,12 @@ class LayerAnalyzer:
         wide = run.wide("layer")
         self._steps, self._values = wide.steps, wide.values
         self._width = self._values["calls"].shape[1] if len(self._steps) else 0
-        parts = {stat: ends(matrix) for stat, matrix in self._values.items()} if self._width else {}
-        self._tail = {stat: tail for stat, (_, tail) in parts.items()}
-        self._first = {stat: column_first(matrix) for stat, matrix in self._values.items()} if self._width else {}
-        self._now = {stat: column_medians(tail) for stat, (_, tail) in parts.items()}
+        known = self._values if self._width else {}
+        self._tail, self._first = {}, {}
+        for stat, matrix in known.items():  # one at a time: all matrices of a large run do not fit into memory
+            self._tail[stat] = ends(matrix)[1].copy()
+            self._first[stat] = column_first(matrix)
+        self._now = {stat: column_medians(tail) for stat, tail in self._tail.items()}
         self._leaves = [x for x in run.layers if x.leaf]
         self._last = {i.root: i.index for i in self._leaves}
 

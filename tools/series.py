@@ -41,7 +41,11 @@ def column_medians(matrix: Matrix) -> Array:
 
 def column_first(matrix: Matrix, rows: int = 5) -> Array:
     """Median of the first `rows` finite values of every column: a subject may be measured later than the run begins."""
-    return _columns(matrix, lambda c: median(c[np.isfinite(c)][:rows]))
+    early = matrix[: 20 * rows]  # in a large run nearly every column has its first values here
+    found = _columns(early, lambda c: median(c[np.isfinite(c)][:rows]))
+    for i in np.flatnonzero(np.isfinite(early).sum(axis=0) < rows):
+        found[i] = median(matrix[np.isfinite(matrix[:, i]), i][:rows])
+    return found
 
 
 def column_max(matrix: Matrix) -> Array:

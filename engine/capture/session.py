@@ -99,12 +99,13 @@ class Session:
         self.writer.flush()
         self.writer.close()
         if status in ENDED:  # who sends a signal wants the process gone
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(Exception, KeyboardInterrupt):  # the program is over: an interrupt only ends this
                 from aitia.engine.store.pack import pack
 
                 pack(self.path, PACK_SECONDS)
         if self.upload is not None:
-            self.upload.close(UPLOAD_SECONDS if status in ENDED else HURRY_SECONDS)
+            with contextlib.suppress(KeyboardInterrupt):
+                self.upload.close(UPLOAD_SECONDS if status in ENDED else HURRY_SECONDS)
 
 
 def switched_off() -> bool:

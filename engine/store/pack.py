@@ -18,8 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from aitia.engine.store.schema import NARROW, WIDE
-from aitia.engine.store.segments import files_of, leftovers
-from aitia.engine.store.series import batches
+from aitia.engine.store.segments import batches, files_of, leftovers
 
 PAYS_BYTES: Final = 4_000_000
 """A table smaller than this is read as quickly from its segments, and small on disk anyway."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +23,10 @@ from aitia.engine.store.schema import INTEGER_COLUMNS, NARROW, WIDE
 
 SEGMENT_BYTES: Final = 32_000_000
 """A segment that is larger is closed and the next one begun: closed ones can be packed or sent away."""
+SEGMENT_BATCHES: Final = 1000
+"""The same for one of many batches. A batch has 3 kB of its own, and a slow program writes one for each step."""
+MANY_BATCHES: Final = 16
+"""A segment of more than these is written anew as one batch when it is closed."""
 
 
 def files_of(folder: Path, table: str) -> list[tuple[int, Path]]:
@@ -46,6 +50,32 @@ def _numbered(folder: Path, table: str, suffix: str) -> dict[int, Path]:
     return found
 
 
+def batches(path: Path, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """All whole batches of a stream that may still be growing or was cut by a kill; only some columns when named."""
+    try:
+        with pa.memory_map(str(path)) as source:
+            options = pa.ipc.IpcReadOptions()
+            if columns is not None:
+                with pa.ipc.open_stream(source) as stream:
+                    names = stream.schema.names
+                options = pa.ipc.IpcReadOptions(included_fields=[names.index(c) for c in columns if c in names])
+                source.seek(0)
+            with pa.ipc.open_stream(source, options=options) as stream:
+                yield from _whole(stream)
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowInvalid, OSError):
+        return  # a segment without a complete header yet
+
+
+def _whole(stream: Any) -> Iterator[pa.RecordBatch]:
+    while True:
+        try:
+            yield stream.read_next_batch()
+        except (StopIteration, pa.ArrowInvalid, OSError):
+            return
+
+
 class Segment:
     """One growing Arrow IPC stream of one table; `width` is the number of subjects of a wide table, 0 of a narrow."""
 
@@ -61,6 +91,7 @@ class Segment:
         else:
             fields = [pa.field(n, pa.int64() if n in INTEGER_COLUMNS else pa.float64()) for n in self._names]
         self._schema = pa.schema(fields)
+        self._batches = 0
         numbers = [*_numbered(folder, table, ".arrow"), *_numbered(folder, table, ".parquet")]
         self.path = folder / f"{table}-{max(numbers, default=-1) + 1:04d}.arrow"
         self._file = open(self.path, "wb", buffering=0)  # noqa: SIM115 - lives with the run
@@ -69,7 +100,7 @@ class Segment:
     @property
     def full(self) -> bool:
         """Whether it is time for the next segment."""
-        return self._file.tell() >= SEGMENT_BYTES
+        return self._batches >= SEGMENT_BATCHES or self._file.tell() >= SEGMENT_BYTES
 
     def wide(self, step: int, values: npt.NDArray[np.float32]) -> None:
         """Take one row of a wide table; `values` is [statistics, subjects]."""
@@ -88,13 +119,17 @@ class Segment:
             for index in range(len(self._names)):
                 flat = pa.array(np.ascontiguousarray(block[:, index, :], dtype=np.float32).ravel())
                 columns.append(pa.FixedSizeListArray.from_arrays(flat, self.width))
-            self._writer.write_batch(pa.record_batch(columns, schema=self._schema))
+            self._write(pa.record_batch(columns, schema=self._schema))
             self._steps.clear()
             self._values.clear()
         if self._rows:
             columns = [self._column(name) for name in self._names]
-            self._writer.write_batch(pa.record_batch(columns, schema=self._schema))
+            self._write(pa.record_batch(columns, schema=self._schema))
             self._rows.clear()
+
+    def _write(self, batch: pa.RecordBatch) -> None:
+        self._writer.write_batch(batch)
+        self._batches += 1
 
     def _column(self, name: str) -> Any:
         if name in INTEGER_COLUMNS:
@@ -102,10 +137,23 @@ class Segment:
         return pa.array([float(row.get(name, math.nan)) for row in self._rows], pa.float64())
 
     def close(self) -> None:
-        """Flush and end the stream."""
+        """Flush and end the stream; many small batches become one."""
         self.flush()
         self._writer.close()
         self._file.close()
+        if self._batches > MANY_BATCHES:
+            with contextlib.suppress(OSError, pa.ArrowException):  # no room for a second copy: it stays as it is
+                self._unite()
+
+    def _unite(self) -> None:
+        beside = self.path.with_name(f"{self.path.name}.part")
+        whole = pa.Table.from_batches(batches(self.path), self._schema).combine_chunks()
+        try:
+            with beside.open("wb", buffering=0) as file, pa.ipc.new_stream(file, self._schema) as stream:
+                stream.write_table(whole)
+            beside.replace(self.path)  # who reads the old one now keeps it
+        finally:
+            beside.unlink(missing_ok=True)
 
     def abandon(self) -> None:
         """Let go of a file that could not be written to; its whole batches stay readable."""

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from aitia.engine.store.errors import RunUnreadable
 from aitia.engine.store.schema import NARROW, WIDE
-from aitia.engine.store.segments import files_of
+from aitia.engine.store.segments import batches, files_of
 
 Array = npt.NDArray[np.float64]
 Steps = npt.NDArray[np.int64]
@@ -46,8 +47,8 @@ class Statistics(Mapping[str, Floats32]):
         if stat not in WIDE[self._table]:
             raise KeyError(stat)
         if stat not in self._kept:
-            self._kept[stat] = _again(lambda: self._read(stat, 0, self.width)).T
-            while len(self._kept) > 1 and sum(m.nbytes for m in self._kept.values()) > KEPT_BYTES:
+            self._kept[stat] = _compact(_again(lambda: self._read(stat, 0, self.width)).T)
+            while len(self._kept) > 1 and sum(map(_bytes, self._kept.values())) > KEPT_BYTES:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(stat)
         matrix: Floats32 = self._kept[stat]
@@ -153,30 +154,15 @@ def _narrow(folder: Path, table: str) -> dict[str, Array]:
     return columns
 
 
-def batches(path: Path, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """All whole batches of a stream that may still be growing or was cut by a kill; only some columns when named."""
-    try:
-        with pa.memory_map(str(path)) as source:
-            options = pa.ipc.IpcReadOptions()
-            if columns is not None:
-                with pa.ipc.open_stream(source) as stream:
-                    names = stream.schema.names
-                options = pa.ipc.IpcReadOptions(included_fields=[names.index(c) for c in columns if c in names])
-                source.seek(0)
-            with pa.ipc.open_stream(source, options=options) as stream:
-                yield from _whole(stream)
-    except FileNotFoundError:
-        raise
-    except (pa.ArrowInvalid, OSError):
-        return  # a segment without a complete header yet
+def _compact(matrix: Floats32) -> Floats32:
+    """The same values, without their memory where all are equal: counts of non-finite entries are 0 in a good run."""
+    if matrix.size and (matrix == matrix[0, 0]).all():
+        return np.broadcast_to(matrix[0, 0], matrix.shape)
+    return matrix
 
 
-def _whole(stream: Any) -> Iterator[pa.RecordBatch]:
-    while True:
-        try:
-            yield stream.read_next_batch()
-        except (StopIteration, pa.ArrowInvalid, OSError):
-            return
+def _bytes(matrix: Floats32) -> int:
+    return matrix.nbytes if any(matrix.strides) else 0
 
 
 def _width(path: Path) -> int:
@@ -186,10 +172,17 @@ def _width(path: Path) -> int:
 
 
 def _again(read: Callable[[], T]) -> T:
-    """Read; once more when a file went away in between because the run was packed."""
-    for _ in range(ATTEMPTS - 1):
+    """Read; once more when a file went away in between because the run was packed.
+
+    Raises:
+        RunUnreadable: a packed file is damaged. (A damaged segment just ends early: a kill does that.)
+    """
+    for left in reversed(range(ATTEMPTS)):
         try:
             return read()
-        except FileNotFoundError:
-            continue
-    return read()
+        except FileNotFoundError as error:
+            if not left:
+                raise RunUnreadable(f"{error.filename or 'a file'} went away while it was read.") from None
+        except (pa.ArrowException, OSError, KeyError) as error:
+            raise RunUnreadable(f"the series of this run are damaged: {str(error).splitlines()[0]}") from None
+    raise AssertionError("unreachable")

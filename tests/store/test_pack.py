@@ -10,6 +10,7 @@ import pytest
 from aitia.engine.records import LayerInfo, RunInfo
 from aitia.engine.store import pack as packing
 from aitia.engine.store import segments
+from aitia.engine.store.errors import RunUnreadable
 from aitia.engine.store.pack import pack
 from aitia.engine.store.reader import Run
 from aitia.engine.store.schema import NARROW, WIDE
@@ -156,6 +157,53 @@ def test_a_small_run_is_left_as_it_is(tmp_path: Path) -> None:
 
     assert pack(path, SECONDS) is True
     assert not list((path / "series").glob("*.parquet"))
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_many_small_batches_become_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: bool) -> None:
+    """A slow program writes a batch for every step; a closed segment holds them in one, unless there is no room."""
+    monkeypatch.setattr(segments, "SEGMENT_BATCHES", 20)
+    if not room:
+        monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    path = tmp_path / "run"
+    path.mkdir()
+    writer = RunWriter(path, RunInfo(id="run"))
+    for step in range(1, 51):
+        writer.narrow("step", {"step": step})
+        writer.wide("layer", step, np.full((len(WIDE["layer"]), 2), step, np.float32))
+        writer.flush()
+    writer.close()
+    run = Run(path)
+    counts = [sum(1 for _ in segments.batches(file)) for _, file in segments.files_of(path / "series", "layer")]
+
+    assert counts == ([1, 1, 10] if room else [20, 20, 10])
+    assert run.table("step")["step"].tolist() == list(range(1, 51))
+    assert run.wide("layer").values["out_std"][:, 1].tolist() == list(range(1, 51))
+    assert files(run, ".part") == []
+
+
+def test_a_damaged_parquet_file_is_told(run: Run) -> None:
+    """A copy that was cut short is no reason for a traceback."""
+    pack(run.path, SECONDS)
+    packed = next((run.path / "series").glob("layer-*.parquet"))
+    packed.write_bytes(packed.read_bytes()[:-50])
+
+    with pytest.raises(RunUnreadable, match="damaged"):
+        Run(run.path).wide("layer")
+
+
+def test_a_statistic_that_is_the_same_everywhere_takes_no_memory(tmp_path: Path) -> None:
+    """It reads like any other."""
+    path = tmp_path / "calm"
+    path.mkdir()
+    writer = RunWriter(path, RunInfo(id="calm"))
+    for step in range(1, 4):
+        writer.wide("layer", step, np.zeros((len(WIDE["layer"]), 2), np.float32))
+    writer.close()
+    matrix = Run(path).wide("layer").values["out_nonfinite"]
+
+    assert matrix.tolist() == [[0.0, 0.0]] * 3
+    assert matrix.strides == (0, 0)
 
 
 def test_other_tools_find_plain_columns(run: Run) -> None:

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 def runs(
     action: Annotated[
-        list[str] | None, typer.Argument(metavar="[rm RUN...]", help="`rm` and names: remove these runs.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[rm|pack RUN...]",
+            help="`rm` and names: remove these runs; `pack`: make them small.",
+        ),
     ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many, newest first.")] = 20,
     prune: Annotated[
@@ -35,12 +39,12 @@ def runs(
     from aitia.engine.store.reader import list_runs, runs_root
 
     root = runs_root(runs)
-    gone = _remove(root, action) if action else prune_to(root, prune) if prune else None
-    if gone is not None:
+    if action or prune:
+        what, names = _act(root, action) if action else ("removed", prune_to(root, prune or ""))
         if as_json:
-            say_json({"root": str(root), "removed": gone})
+            say_json({"root": str(root), what: names})
         else:
-            console().print(f"Removed {len(gone)}: {', '.join(map(clean, gone))}" if gone else "Nothing to remove.")
+            console().print(f"{what} {len(names)}: {', '.join(map(clean, names))}" if names else f"Nothing {what}.")
         return
     found = list_runs(root)
     rows = [_row(path) for path in found[:limit]]
@@ -72,17 +76,21 @@ def prune_to(root: Path, size: str) -> list[str]:
     return [path.name for path in prune(root, parse_size(size), _in_a_journal)]
 
 
-def _remove(root: Path, words: list[str]) -> list[str]:
+def _act(root: Path, words: list[str]) -> tuple[str, list[str]]:
+    """(what was done, to which runs)."""
     from aitia.engine.store.errors import AitiaError
+    from aitia.engine.store.pack import pack_ended
     from aitia.engine.store.reader import open_run
     from aitia.engine.store.retention import remove
 
-    if words[0] != "rm" or len(words) < 2:
-        raise AitiaError(f"expected `aitia runs rm RUN`, found `aitia runs {' '.join(words)}`.")
-    found = [open_run(name, root) for name in words[1:]]  # all names are checked before the first one goes
-    for run in {run.path: run for run in found}.values():
-        remove(run.path)
-    return list(dict.fromkeys(run.id for run in found))
+    acts = {"rm": ("removed", remove), "pack": ("packed", pack_ended)}
+    if words[0] not in acts or len(words) < 2:
+        raise AitiaError(f"expected `aitia runs rm RUN` or `pack RUN`, found `aitia runs {' '.join(words)}`.")
+    found = {run.path: run for run in (open_run(name, root) for name in words[1:])}  # all names before the first act
+    what, act = acts[words[0]]
+    for path in found:
+        act(path)
+    return what, [run.id for run in found.values()]
 
 
 def _in_a_journal(run: Run) -> bool:

@@ -8,6 +8,7 @@ kill at any moment loses nothing: the file is written beside, renamed when whole
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,15 +18,18 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from aitia.engine.records import RunStatus
+from aitia.engine.store.errors import AitiaError
+from aitia.engine.store.reader import Run
 from aitia.engine.store.schema import NARROW, WIDE
 from aitia.engine.store.segments import batches, files_of, leftovers
 
 PAYS_BYTES: Final = 4_000_000
 """A table smaller than this is read as quickly from its segments, and small on disk anyway."""
-PART_BYTES: Final = 256_000_000
-"""Segments that become one Parquet file: what is mapped into memory at once, about two seconds of work."""
-GROUP_ROWS: Final = 131_072
-"""Values of a statistic in a row group: half a megabyte, which one series costs to read."""
+PART_BYTES: Final = 64_000_000
+"""Segments that become one Parquet file: about half a second of work, which is lost when the time is over."""
+GROUP_ROWS: Final = 65_536
+"""Values of a statistic in a row group: a quarter of a megabyte, which one series costs to read."""
 LEVEL: Final = 1
 """zstd level: 3 saves another 1 % and takes half as long again (`python -m aitia.evals.storage`)."""
 
@@ -53,6 +57,17 @@ def pack(run: Path, seconds: float) -> bool:
                 whole = False
                 break
     return whole
+
+
+def pack_ended(run: Path) -> None:
+    """Pack a run that is over, however long it takes.
+
+    Raises:
+        AitiaError: it is still being written.
+    """
+    if Run(run).info.status is RunStatus.RUNNING:
+        raise AitiaError(f"{run.name} is still running; a run is packed when it is over.")
+    pack(run, math.inf)
 
 
 def _parts(growing: list[Path]) -> Iterator[list[Path]]:

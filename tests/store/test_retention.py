@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from aitia.cli import app, main
 from aitia.engine.records import RunInfo
+from aitia.engine.store import pack as packing
 from aitia.engine.store.errors import AitiaError
 from aitia.engine.store.reader import Run, list_runs
 from aitia.engine.store.retention import parse_size, prune, size_of
@@ -122,7 +123,18 @@ def test_a_running_run_is_not_removed(root: Path) -> None:
 
     with pytest.raises(AitiaError, match="stop it first"):
         call("rm", "000-r")
+    with pytest.raises(AitiaError, match="still running"):
+        call("pack", "000-r")
     assert Run(running).id == running.name
+
+
+def test_a_killed_run_can_be_packed_later(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packing at the end did not happen, or had too little time."""
+    monkeypatch.setattr(packing, "PAYS_BYTES", 1)
+
+    assert call("pack", "000-a")["packed"] == ["20260101-000000-a"]
+    assert list((root / "20260101-000000-a" / "series").glob("step-*.parquet"))
+    assert Run(root / "20260101-000000-a").n_steps == 10
 
 
 def test_a_run_of_the_journal_outlives_pruning(root: Path) -> None:

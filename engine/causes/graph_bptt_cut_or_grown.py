@@ -21,7 +21,7 @@ def weigh(case: Case) -> Iterator[Weight]:
 
 def _cut(case: Case) -> Iterator[Weight]:
     """Cells that ran with tracking on and are in the optimizer, but never had a gradient, while later layers have one."""
-    cells = {x.name for x in case.kinds("rnn") if nanmax(case.layer_series(x, "calls")) > 0}
+    cells = unrolled(case)
     held = [p for p in case.trainable if p.optimizers]
     silent = [p for p in held if p.layer in cells and nanmax(case.column("grad_present", p.index)) == 0]
     moving = [p for p in held if nanmax(case.column("grad_norm", p.index)) > 0]
@@ -35,6 +35,11 @@ def _cut(case: Case) -> Iterator[Weight]:
             step=1,
             parameters=len(silent),
         )
+
+
+def unrolled(case: Case) -> set[str]:
+    """Recurrent layers that run several times a step, so that a state passes from one call to the next."""
+    return {x.name for x in case.kinds("rnn") if nanmedian(case.layer_series(x, "calls")) > 1}
 
 
 def _grown(case: Case) -> Iterator[Weight]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from aitia.engine.case import Case, listing, nanmax, nanmedian
 from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, WEAK, Cause, Weight, supports
+from aitia.engine.causes.graph_bptt_cut_or_grown import unrolled
 from aitia.engine.causes.graph_no_grad_region import blind
 from aitia.engine.records import ParameterInfo
 
@@ -28,7 +29,7 @@ def weigh(case: Case) -> Iterator[Weight]:
     if not cut:
         yield from _flat_step(case, held, moving)
         return
-    if all(p.layer in {x.name for x in case.kinds("rnn")} for p in cut):
+    if all(p.layer in unrolled(case) for p in cut):
         return  # a recurrent state that is detached: its own cause
     if not moving and not case.run.facts("graph"):
         return

@@ -82,6 +82,7 @@ CAUSE = Cause(
         "loss.missing_log": "there probabilities enter a loss that expects logarithms",
     },
     explains=(
+        "data.class_imbalance",
         "numerics.vanishing_gradient",
         "eval.underfit_stopped_early",
         "optimizer.lr_too_low",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -175,24 +177,43 @@ def test_nobody_listening_is_no_error(run: Run, diagnosis: Diagnosis) -> None:
     check_fallback(done.diagnosis, diagnosis)
 
 
-def test_no_gateway_library_is_loaded_for_them() -> None:
-    """litellm and openai cost seconds and hundreds of megabytes; these providers are spoken to without them."""
+GUARD = """
+import socket, sys
+elsewhere, connect, look_up = [], socket.socket.connect, socket.getaddrinfo
+def guarded(self, address):
+    if isinstance(address, tuple) and address[0] not in ('127.0.0.1', 'localhost', '::1'):
+        elsewhere.append(address)
+    return connect(self, address)
+def asked(host, *rest, **more):
+    if host not in ('127.0.0.1', 'localhost', '::1'):
+        elsewhere.append(host)
+    return look_up(host, *rest, **more)
+socket.socket.connect, socket.getaddrinfo = guarded, asked
+"""
+
+
+def test_nothing_else_is_loaded_contacted_or_written_for_them(tmp_path: Path) -> None:
+    """No gateway library (seconds, hundreds of megabytes), no download of a price list, no cache in the home folder."""
     gateway = Gateway()
     gateway.router.post(CHAT).mock(side_effect=lambda _: httpx.Response(200, json=completion("hello")))
     gateway.router.post(MESSAGES).mock(side_effect=lambda _: httpx.Response(200, json=message("hello")))
-    code = (
-        "import sys\nfrom aitia.agent.lm import make_lm\n"
+    code = GUARD + (
+        "from aitia.agent.lm import make_lm\n"
         f"for model in {[p.model for p in PROVIDERS]!r}:\n"
         f"    assert make_lm(model, {gateway.base_url!r})('hi') == ['hello'], model\n"
-        "sys.stdout.write(str([m for m in ('litellm', 'openai', 'anthropic', 'torch') if m in sys.modules]))"
+        "sys.stdout.write(str([m for m in ('litellm', 'openai', 'anthropic', 'torch') if m in sys.modules] + elsewhere))"
     )
     try:
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=False, env={**os.environ, **home}
+        )
     finally:
         gateway.close()
 
     assert (done.stdout, done.returncode) == ("[]", 0), done.stderr
     assert gateway.unexpected == []
+    assert [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()] == []
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -71,6 +71,8 @@ def command(*args: str) -> str:
         pytest.param(command("runs"), id="runs"),
         pytest.param(command("why", "stale_head"), id="why"),
         pytest.param(command("why", "stale_head", "--json"), id="why --json"),
+        pytest.param(command("why", "stale_head", "--words", "is my lr too high?"), id="why --words"),
+        pytest.param("import aitia.agent.incident, aitia.agent.model_debugging", id="the agent"),
         pytest.param(command("show", "stale_head", "layers"), id="show"),
         pytest.param(command("causes"), id="causes"),
         pytest.param(command("doctor"), id="doctor"),

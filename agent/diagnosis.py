@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from aitia.agent.errors import LanguageModelError
 from aitia.agent.focus import OF_A_SUBJECT, focus, measure, subject
@@ -89,7 +90,31 @@ def prompt(run: Run, *, model: str | None = None, words: str | None = None) -> s
     quiet_dspy()
     diagnosis = by_rules(run, words)
     shown = {**inputs(run, diagnosis, diagnosis.evidence, words), "problems_with_last_answer": list[str]()}
-    return "\n\n".join(f"--- {m['role']} ---\n{m['content']}" for m in DIAGNOSE.messages(model, shown))
+    return _spoken(DIAGNOSE.messages(model, shown))
+
+
+def repair_prompt(run: Run, *, model: str | None = None) -> str:
+    """What would be sent to have the first cause repaired, or why nothing would be; and nothing is sent."""
+    from aitia.agent.fix import patches_for
+    from aitia.agent.lm import quiet_dspy
+    from aitia.agent.scribe import Finding
+    from aitia.agent.writer import NotSentError, repair_messages
+
+    quiet_dspy()
+    diagnosis = by_rules(run)
+    if not diagnosis.hypotheses:
+        return "No cause is accused, so no change would be asked for."
+    first = diagnosis.hypotheses[0]
+    if patches_for(run, first):
+        return f"For {first.cause} there is a codemod, so no change would be asked for."
+    try:
+        return _spoken(repair_messages(Finding(run, diagnosis, first), model))
+    except NotSentError as error:
+        return f"No change would be asked for: {error}."
+
+
+def _spoken(messages: list[dict[str, Any]]) -> str:
+    return "\n\n".join(f"--- {m['role']} ---\n{m['content']}" for m in messages)
 
 
 def _new(found: tuple[Evidence, ...], known: list[Evidence]) -> list[Evidence]:

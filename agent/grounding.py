@@ -17,7 +17,17 @@ CITATION = re.compile(r"\[\s*(E\d+(?:\s*[,;]\s*E\d+)*)\s*\]|\b(E\d+)\b")
 HANDLE = re.compile(r"\bH\d+\b")
 ADDRESS = re.compile(r"(?:https?|ftp|file)://[^\s)>\]]+|\bwww\.[^\s)>\]]+", re.IGNORECASE)
 QUOTE = re.compile(r"`([^`]+)`")
-CAUSE = re.compile(r"\b[a-z]+\.[a-z]+(?:_[a-z]+)+\b")
+CAUSE = re.compile(r"(?<![\w.])[a-z]+\.[a-z]+(?:_[a-z]+)+\b(?!\.\w)")
+CODE = re.compile(r"`[^`]*`|[\w.]+(?:\(|\[)")
+"""Quoted text, and what is called or indexed."""
+ENUMERATED = re.compile(r"(?:^|(?<=[\s;:,]))\d{1,2}\)(?=\s)|^\s*\d{1,2}\.(?=\s)", re.MULTILINE)
+"""Numbers that count the items of a list."""
+CALLED = frozenset({
+    "optimizer.zero_grad", "optimizer.param_groups", "optimizer.load_state_dict", "optimizer.state_dict",
+    "model.state_dict", "model.load_state_dict", "model.named_parameters", "model.zero_grad", "scheduler.get_last_lr",
+    "scheduler.state_dict", "loss.requires_grad", "data.random_split", "model.requires_grad", "data.data_ptr",
+})  # fmt: skip
+"""Attributes that are spelled like ids of causes, and are what a repair is made of."""
 NUMBER = re.compile(r"(?<![A-Za-z0-9_.])(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:[eE][-+]?\d+)?(?<=[\d])(\s?%)?")
 PART = re.compile(r"(?<![\w.])[A-Za-z_]\w*(?:\.\w+)*\.(?:weight|bias|\d+)(?:\.\w+)*(?![\w(])")
 """Names of parameters and numbered layers, as `named_modules` spells them."""
@@ -72,7 +82,7 @@ def violations(
     if not used:
         problems.append("cites no evidence")
     causes = {h.cause for h in hypotheses}
-    named = sorted({c for c in CAUSE.findall(text) if _is_cause(c)} - causes)
+    named = sorted({c for c in CAUSE.findall(text) if _is_cause(c, text) and c not in script} - causes)
     problems += [f"names the cause {c}, which is not on the list" for c in named if causes]
     given = script + "\n" + "\n".join(e.statement for e in evidence)
     addresses = [a for a in ADDRESS.findall(text) if a not in given]
@@ -81,7 +91,7 @@ def violations(
     problems += [f"names {p}, which is no part of this model" for p in parts if not _exists(p, names, given)]
     quotes = [q for q in QUOTE.findall(text) if any(ch.isdigit() for ch in q)]
     verbatim = [q for q in quotes if q in given]
-    plain = HANDLE.sub(" ", CITATION.sub(" ", text))
+    plain = ENUMERATED.sub(" ", HANDLE.sub(" ", CITATION.sub(" ", text)))
     for quote in verbatim:
         plain = plain.replace(f"`{quote}`", " ")
     for name in sorted(_names(hypotheses), key=len, reverse=True):
@@ -133,8 +143,12 @@ def _names(hypotheses: Sequence[CausalHypothesis]) -> set[str]:
     return {h.component for h in hypotheses if h.component}
 
 
-def _is_cause(text: str) -> bool:
+def _is_cause(word: str, text: str) -> bool:
+    """Whether a word is an id of the catalogue, or spelled like one where no code stands."""
     from aitia.engine.causes.custom import catalogue
 
     known = catalogue()
-    return text in known or text.partition(".")[0] in {c.partition(".")[0] for c in known}
+    if word in known:
+        return True
+    groups = {c.partition(".")[0] for c in known}
+    return word not in CALLED and word.partition(".")[0] in groups and word in CODE.sub(" ", text)

@@ -15,7 +15,6 @@ from aitia.agent.program import DIAGNOSE, Verdict, adapter
 from aitia.agent.redact import redact
 from aitia.engine.records import CausalHypothesis, Diagnosis, Evidence
 from aitia.engine.store.reader import Run
-from aitia.tools.trust import untrusted
 
 if TYPE_CHECKING:
     import dspy
@@ -178,12 +177,12 @@ def check(
         if any(v.hypothesis_id == verdict.hypothesis_id for v in kept):
             problems.append(f"{verdict.hypothesis_id} appears twice")
             continue
-        verdict.explanation = untrusted(verdict.explanation.strip(), MAX_EXPLANATION)
+        verdict.explanation = prompt.harmless(verdict.explanation).strip()[:MAX_EXPLANATION]
         bad = violations(verdict.explanation, verdict.evidence_ids, evidence, base.hypotheses, script, names=names)
         problems += [f"{verdict.hypothesis_id} {b}" for b in bad]
         if not bad:
             kept.append(verdict)
-    reply = untrusted(reply.strip(), MAX_EXPLANATION) if reply else None
+    reply = prompt.harmless(reply).strip()[:MAX_EXPLANATION] if reply else None
     bad = violations(reply, (), evidence, base.hypotheses, script, names=names) if reply else ["is empty"]
     problems += [f"the reply {b}" for b in bad]
     return _Checked(kept, None if bad else reply, problems)
@@ -248,7 +247,7 @@ def _take(run: Run, wanted: list[str], offered: dict[str, str], state: Consultat
 
 
 def _short(note: str) -> str:
-    text = redact(" ".join(untrusted(note, len(note)).split()))
+    text = redact(" ".join(prompt.harmless(note).split()))
     return text if len(text) <= NOTE_CHARACTERS else text[: NOTE_CHARACTERS - 1] + "…"
 
 

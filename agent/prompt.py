@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 from aitia.agent.redact import redact
 from aitia.engine.records import CausalHypothesis, Diagnosis, Evidence
 from aitia.engine.store.reader import Run
-from aitia.tools.trust import untrusted
 
 BUDGET_TOKENS = 6000
 """Small local models forget beyond this, and Ollama cuts silently at its own context length."""
@@ -27,6 +27,7 @@ MAX_EVIDENCE = 40
 MAX_ALIKE = 2
 """Look-alikes told with a hypothesis; they are ordered by likeness."""
 NO_SCRIPT = "(not recorded)"
+ESCAPE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 FIELD_MARK = re.compile(r"\[\[\s*##")
 """How the adapter marks the fields of a prompt; in text of the user's it could begin a field of its own."""
 
@@ -86,8 +87,9 @@ def _line(hypothesis: CausalHypothesis) -> str:
 
 
 def harmless(text: str) -> str:
-    """The text without control characters and links, and unable to begin a field of the prompt."""
-    return FIELD_MARK.sub("[ [##", untrusted(text, len(text)))
+    """The text without control, invisible and bidirectional characters, and unable to begin a field of the prompt."""
+    kept = "".join(c for c in ESCAPE.sub("", text) if c in "\n\t" or unicodedata.category(c)[0] != "C")
+    return FIELD_MARK.sub("[ [##", kept)
 
 
 def _short(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from aitia.engine.causes import CAUSES
+from aitia.engine.causes.custom import catalogue
 from aitia.engine.records import Diagnosis
 
 HIGH, LOW = r"(?:too|very|so) (?:high|large|big)", r"(?:too|very|so) (?:low|small|slow)"
@@ -45,7 +45,7 @@ MAX_ANSWERED = 2
 def suspected(words: str | None) -> tuple[str, ...]:
     """Causes that the words name, in the order of the catalogue of phrases."""
     text = words or ""
-    named = [cause for cause in CAUSES if cause in text]
+    named = [cause for cause in catalogue() if cause in text]
     meant = [cause for pattern, cause in PHRASES if pattern.search(text)]
     return tuple(dict.fromkeys([*named, *meant]))
 
@@ -62,7 +62,7 @@ def _one(diagnosis: Diagnosis, cause: str) -> str:
             rank = "that is the first cause found" if place == 0 else "that is possible, but comes after the first"
             return f"{begin} {rank} ({hypothesis.confidence:.0%} sure)."
     for hypothesis in diagnosis.hypotheses:
-        known = CAUSES.get(hypothesis.cause)
+        known = catalogue().get(hypothesis.cause)
         if known is None:
             continue
         if cause in known.explains:

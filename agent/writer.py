@@ -34,33 +34,46 @@ MAX_PARAMETERS = 40
 """Names of parameters that a test may need; those of a large model repeat themselves."""
 
 
+class NotSentError(ValueError):
+    """Why a program's text stays on this machine."""
+
+
 def write_repair(finding: Finding, lm: dspy.LM, problems: Sequence[str] = ()) -> tuple[Patch | None, list[str]]:
     """The model's change of the accused file, and what went wrong; None where it gave none that can be applied.
 
     Raises `LanguageModelError` for a model that refuses.
     """
+    try:
+        name, inputs = _asked(finding)
+    except NotSentError as error:
+        return None, [str(error)]
+
+    def read(answer: Any) -> Patch:
+        after = apply_edits(inputs["training_script"], answer.edits)
+        return Patch(redact(" ".join(answer.summary.split()))[:SUMMARY_CHARACTERS], {name: after}, "edit")
+
+    return _written(REPAIR, inputs, lm, problems, read)
+
+
+def repair_messages(finding: Finding, model: str | None) -> list[dict[str, Any]]:
+    """Exactly what would be sent to have a change written; raises `NotSentError` where nothing would."""
+    return REPAIR.messages(model, {**_asked(finding)[1], "problems_with_last_answer": list[str]()})
+
+
+def _asked(finding: Finding) -> tuple[str, dict[str, str]]:
+    """The accused file's name, and the inputs of the question for its change."""
     run, hypothesis = finding.run, finding.hypothesis
     name = hypothesis.location.file if hypothesis.location is not None else run.info.script
     text = run.sources.get(name or "")
     if name is None or text is None:
-        return None, ["the program's source was not recorded"]
+        raise NotSentError("the program's source was not recorded")
     if len(text) > BUDGET_TOKENS * CHARACTERS_PER_TOKEN:
-        return None, [f"{name} is too long to be sent ({len(text)} characters)"]
+        raise NotSentError(f"{name} is too long to be sent ({len(text)} characters)")
     if redact(text) != text:
-        return None, [f"{name} holds something that looks like a secret, so it was not sent"]
+        raise NotSentError(f"{name} holds something that looks like a secret, so it was not sent")
     if harmless(text) != text:
-        return None, [f"{name} holds control characters or marks of a prompt, so it was not sent"]
-    inputs = {
-        "cause": _cause(hypothesis),
-        "evidence": _evidence(finding),
-        "training_script": text,
-    }
-
-    def read(answer: Any) -> Patch:
-        after = apply_edits(text, answer.edits)
-        return Patch(redact(" ".join(answer.summary.split()))[:SUMMARY_CHARACTERS], {name: after}, "edit")
-
-    return _written(REPAIR, inputs, lm, problems, read)
+        raise NotSentError(f"{name} holds control characters or marks of a prompt, so it was not sent")
+    return name, {"cause": _cause(hypothesis), "evidence": _evidence(finding), "training_script": text}
 
 
 def write_test(

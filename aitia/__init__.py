@@ -9,6 +9,10 @@ import os as _os
 import typing as _typing
 
 if _typing.TYPE_CHECKING:
+    from aitia.agent.model_debugging import ModelDebuggingAgent as ModelDebuggingAgent
+    from aitia.agent.request import DebuggingConfig as DebuggingConfig
+    from aitia.agent.request import DebuggingRequest as DebuggingRequest
+    from aitia.agent.request import DebuggingResponse as DebuggingResponse
     from aitia.engine.capture.watch import NeuralDbg as NeuralDbg
     from aitia.engine.capture.watch import watch as watch
     from aitia.engine.causes.custom import cause as cause
@@ -27,10 +31,14 @@ __version__ = "0.1.0"
 _HOME = {
     "AitiaError": "aitia.engine.store.errors",
     "CausalHypothesis": "aitia.engine.records",
+    "DebuggingConfig": "aitia.agent.request",
+    "DebuggingRequest": "aitia.agent.request",
+    "DebuggingResponse": "aitia.agent.request",
     "Diagnosis": "aitia.engine.records",
     "EventType": "aitia.engine.records",
     "Evidence": "aitia.engine.records",
     "GradientHealth": "aitia.engine.records",
+    "ModelDebuggingAgent": "aitia.agent.model_debugging",
     "NeuralDbg": "aitia.engine.capture.watch",
     "Run": "aitia.engine.store.reader",
     "SemanticEvent": "aitia.engine.records",
@@ -43,10 +51,14 @@ _HOME = {
 __all__ = [
     "AitiaError",
     "CausalHypothesis",
+    "DebuggingConfig",
+    "DebuggingRequest",
+    "DebuggingResponse",
     "Diagnosis",
     "EventType",
     "Evidence",
     "GradientHealth",
+    "ModelDebuggingAgent",
     "NeuralDbg",
     "Run",
     "SemanticEvent",

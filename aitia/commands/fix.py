@@ -28,6 +28,9 @@ def fix(
     ] = None,
     model: Model = None,
     api_base: ApiBase = None,
+    show_prompt: Annotated[
+        bool, typer.Option("--show-prompt", help="Print what would be sent to the model first, and send nothing.")
+    ] = False,
     runs: Runs = None,
     as_json: AsJson = False,
 ) -> None:
@@ -40,8 +43,12 @@ def fix(
     root = project or project_of(opened)
     if not root.is_dir():
         raise AitiaError(f"no folder {root}; --project expects the folder in which the program lives.")
-    from aitia.agent.diagnosis import answer
+    from aitia.agent.diagnosis import answer, prompt, repair_prompt
     from aitia.agent.incident import close
+
+    if show_prompt:
+        typer.echo(f"{prompt(opened, model=model)}\n\n=== the change ===\n{repair_prompt(opened, model=model)}")
+        return
 
     with working(f"reading {opened.id}"):
         diagnosis = answer(opened, model=model, api_base=api_base)

@@ -17,6 +17,9 @@ from aitia.engine.records import Evidence
         "grew to 4.3e8 [E2]", "grew to 431,270,000 [E2]", "430,000,000 [E2]", "rose from 1.8 to 4.3127e8 [E2]",
         "between steps 10-57 [E2]", "0.83 of it [E1]", "83% [E1]", "12 percent [E3]", "fc1 and conv2d, 2 layers [E1]",
         "from step 2 on, at line 6 [E1]", "layers.12.weight moved [E1]", "both [E1, E2]: 57", "E1 says 83 %.",
+        "Call optimizer.zero_grad() before each backward [E1].", "optimizer.zero_grad is never called [E1]",
+        "Use `model.load_state_dict(state)` [E1].", "scheduler.last_epoch[0] of it [E1]",
+        "Do 1) this, 2) that, 3) the rest [E1]",
         "one of 2 [E1]", "H1 rather than H2 [E1]",
     ],
 )  # fmt: skip
@@ -33,6 +36,14 @@ def test_what_was_measured_passes(text: str) -> None:
 def test_what_was_not_measured_does_not(text: str) -> None:
     """Numbers that were computed, guessed or misread are named."""
     assert any("is not in the cited evidence" in v for v in violations(text, (), EVIDENCE, HYPOTHESES))
+
+
+@pytest.mark.parametrize(
+    "text", ["It is loop.eval_mode_left_on.", "`loop.eval_mode_left_on` [E1]", "it is optimizer.bad_momentum [E1]"]
+)
+def test_a_cause_beyond_the_list_is_named(text: str) -> None:
+    """Also in quotes, and also when there is no such cause at all."""
+    assert any("which is not on the list" in v for v in violations(text, ("E1",), EVIDENCE, HYPOTHESES))
 
 
 def test_a_number_of_evidence_that_is_not_cited_does_not_count() -> None:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 from programs import run_of
+from runs import write_run
 from talk import GOOD
 
 from aitia.agent import lm
-from aitia.agent.diagnosis import answer, prompt
+from aitia.agent.diagnosis import answer, prompt, repair_prompt
 from aitia.agent.errors import ConfigurationError, LanguageModelError
 from aitia.agent.judge import consult
 from aitia.agent.program import DIAGNOSE, REPAIR, TEST, Program, Verdict
@@ -208,6 +209,25 @@ def test_required_means_required(run: Run, tmp_path: Path) -> None:
         answer(run, model=f"replay/{path}", require_llm=True)
     with pytest.raises(LanguageModelError, match="needs a model"):
         answer(run, require_llm=True)
+
+
+def test_what_would_be_sent_for_a_change_can_be_read_first(tmp_path: Path, run: Run) -> None:
+    """The script as it is, with cause and evidence; or why nothing would be sent."""
+    text = repair_prompt(run)
+
+    assert "optimizer = torch.optim.SGD(model.parameters(), lr=0.1)" in text
+    assert "optimizer.stale_param_reference in fc2" in text
+    assert repair_prompt(write_run(tmp_path, "healthy")) == "No cause is accused, so no change would be asked for."
+
+
+def test_code_reaches_the_model_as_it_stands(tmp_path: Path, diagnosis: Diagnosis) -> None:
+    """An index before a call is no link, and a tab is no control character to be taken out."""
+    code = "x = layers[0](x)\n\ty = [f](x)\n"
+
+    shown = inputs(run_of(tmp_path, code), diagnosis, diagnosis.evidence, None)["training_script"]
+
+    assert "x = layers[0](x)" in shown
+    assert "\ty = [f](x)" in shown
 
 
 def test_what_would_be_sent_can_be_read_first(run: Run) -> None:

@@ -201,7 +201,8 @@ def test_nothing_else_is_loaded_contacted_or_written_for_them(tmp_path: Path) ->
         "from aitia.agent.lm import make_lm\n"
         f"for model in {[p.model for p in PROVIDERS]!r}:\n"
         f"    assert make_lm(model, {gateway.base_url!r})('hi') == ['hello'], model\n"
-        "sys.stdout.write(str([m for m in ('litellm', 'openai', 'anthropic', 'torch') if m in sys.modules] + elsewhere))"
+        "heavy = [m for m in ('litellm', 'openai', 'anthropic', 'torch') if m in sys.modules]\n"
+        "sys.stdout.write(str(heavy + elsewhere))"
     )
     try:
         home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}

@@ -351,6 +351,8 @@ class Case:
                 continue
             series = self.layer_series(layer, "out_dead_share" if rectifier else "in_dead_share")
             ok = np.isfinite(series)
+            if self.nonfinite_step is not None:  # what is NaN is not above zero either, and no unit died of it
+                ok &= self.run.wide("layer").steps < self.nonfinite_step
             if ok.sum() < 3:
                 continue
             share = float(np.median(series[ok][-max(3, int(ok.sum()) // 4) :]))

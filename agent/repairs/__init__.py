@@ -122,6 +122,7 @@ REPAIRS: Final[dict[str, Repair]] = {
 """Cause → the repair of the text. A cause that is missing has no mechanical repair: see its catalogue entry."""
 
 ALTERNATIVES: Final[dict[str, tuple[Repair, ...]]] = {
+    "data.label_misaligned": (values.permuted_alone,),
     "data.repeated_batch": (carried.batch_of_an_object,),
     "dtype.mismatch": (carried.float64_parameter,),
     "graph.backward_twice": (carried.carried_state,),

@@ -40,6 +40,33 @@ def unscaled_target(accused: Accused) -> Patch | None:
     return None
 
 
+def permuted_alone(accused: Accused) -> Patch | None:
+    """Permute the labels by the order that only the features are permuted by (or the other way round)."""
+    for source in accused.sources:
+        for drawn in source.nodes(cst.Assign):
+            order = source.code(drawn.targets[0].target)
+            call = drawn.value
+            if not isinstance(call, cst.Call) or not re.search(r"(permutation|randperm)$", source.code(call.func)):
+                continue
+            scope = source.scope(drawn)
+            uses = [s for s in source.nodes(cst.Subscript, scope) if source.code(s).endswith(f"[{order}]")]
+            indexed = {source.code(s.value) for s in uses}
+            partner = _partner(source, next(iter(indexed)), scope) if len(indexed) == 1 else None
+            if partner is None:
+                continue
+            edits, statement = Edits(source), source.statement(uses[0])
+            if {source.code(t) for t in targets(source, uses[0])} == indexed:
+                edits.after(statement, f"{partner} = {partner}[{order}]")
+            else:
+                for node in [*source.nodes(cst.Attribute, scope), *source.nodes(cst.Name, scope)]:
+                    if source.code(node) == partner and source.line(node) > source.line(drawn):
+                        edits.replace(node, f"{partner}[{order}]")
+            patch = accused.patch(f"permute {partner} by the same order", edits)
+            if patch is not None:
+                return patch
+    return None
+
+
 def class_weight_wrong(accused: Accused) -> Patch | None:
     """Let every class count alike."""
     names = ("CrossEntropyLoss", "cross_entropy", "NLLLoss", "nll_loss", "BCEWithLogitsLoss", "BCELoss",
@@ -187,6 +214,21 @@ def duplicate_randomness(accused: Accused) -> Patch | None:
         patch = accused.patch("seed the random numbers of each worker by itself", edits)
         if patch is not None and re.search(r"^import numpy as np$", source.text, re.MULTILINE):
             return patch
+    return None
+
+
+def _partner(source: Source, array: str, scope: cst.CSTNode) -> str | None:
+    """What belongs to an array: `d.target` to `d.data`, `y` to the `x` that it was unpacked with."""
+    base, dot, _ = array.rpartition(".")
+    if dot:
+        near = {source.code(a) for a in source.nodes(cst.Attribute, scope)} - {array}
+        found = [n for n in sorted(near) if re.fullmatch(rf"{re.escape(base)}\.(targets?|labels?|y|data|images|x)", n)]
+        return found[0] if len(found) == 1 else None
+    for assign in source.nodes(cst.Assign, scope):
+        target = assign.targets[0].target
+        names = [source.code(e.value) for e in target.elements] if isinstance(target, cst.Tuple) else []
+        if len(names) == 2 and array in names:
+            return names[1 - names.index(array)]
     return None
 
 

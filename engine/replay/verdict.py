@@ -55,6 +55,8 @@ class Reading(Record):
     loss_last: float | None = None
     accuracy: float | None = None
     """Last accuracy that was recomputed, in evaluation where there is one."""
+    learned: bool = True
+    """Whether loss or accuracy of training clearly improved."""
     same_as_recorded: bool = False
     """Whether every loss is bit for bit that of the recorded run."""
     hidden: tuple[str, ...] = ()
@@ -99,6 +101,7 @@ def read(played: Played, cause: str, recorded: Run) -> Reading:
         loss_last=_number(case.loss.last),
         accuracy=_accuracy(case),
         same_as_recorded=same_losses(run, recorded),
+        learned=case.learned,
         losses=_thinned(case),
         hidden=tuple(f.subject for f in run.facts("masked")),
     )
@@ -167,9 +170,14 @@ def _judge(before: Reading, after: Reading, threshold: float) -> Comparison:
         return Comparison(status="inconclusive", reason=f"the mechanism is weaker, but not gone: {after.statement}")
     new = [c for c in after.accused if c not in before.accused]
     left = [c for c in after.accused if c in before.accused]
-    if new or after.symptoms or (left and not _better(before, after)):
+    if new or after.symptoms or left:
         others = ", ".join([*new, *left]) or " and ".join(after.symptoms)
         return Comparison(status="unfinished", reason=f"the mechanism is gone, but not all is well: {others}")
+    if after.accuracy is not None and not after.learned and not before.learned:
+        told = f"accuracy {after.accuracy:.2f}"
+        return Comparison(
+            status="unfinished", reason=f"the mechanism is gone, but the program still does not learn: {told}"
+        )
     return Comparison(status="proved", reason="")
 
 

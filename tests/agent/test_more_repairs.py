@@ -103,6 +103,16 @@ CASES = {
         "data.unscaled_target", "x, y = load_diabetes(return_X_y=True)\n",
         "True)\n", "True)\ny = (y - y.mean()) / y.std()\n",
     ),
+    "features permuted alone": (
+        "data.label_misaligned",
+        "d = load_digits()\norder = rng.permutation(len(d.target))\nsave(d.data[order])\nsave(d.target)\n",
+        "save(d.target)", "save(d.target[order])",
+    ),
+    "features permuted alone, by name": (
+        "data.label_misaligned",
+        "x, y = load(return_X_y=True)\norder = torch.randperm(len(x))\nx = x[order]\nfit(x, y)\n",
+        "x = x[order]\n", "x = x[order]\ny = y[order]\n",
+    ),
     "a class weight": (
         "loss.class_weight_wrong", "f = nn.CrossEntropyLoss(weight=w, reduction='mean')\n",
         "(weight=w, reduction='mean')", "(reduction='mean')",

@@ -15,6 +15,7 @@ from aitia.agent import regression
 from aitia.agent.fix import FileChangedError
 from aitia.agent.incident import close
 from aitia.agent.invariants import INVARIANTS, MUST_MOVE, by_diagnosis, invariant
+from aitia.agent.memory import recall, with_proofs
 from aitia.agent.repairs import REPAIRS
 from aitia.engine.causes import CAUSES
 from aitia.engine.records import Diagnosis, Fix
@@ -140,6 +141,55 @@ def test_an_incident_is_closed_with_fix_proof_test_and_journal(tmp_path: Path, p
     assert (entry.path, entry.rung, entry.status) == (incident.journal, "intervention", "proved")
     assert (project / "train.py").read_text("utf-8") == PROGRAM
     assert os.listdir(project / "tests") == [incident.test.name]
+
+
+TWO_FAULTS = """\
+import torch
+from torch import nn
+
+torch.manual_seed(0)
+model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 1))
+optimizer = torch.optim.SGD(model.parameters(), lr=0.02)
+x = torch.randn(64, 8)
+y = x.sum(1)
+for step in range(120):
+    loss = nn.functional.mse_loss(model(x), y)
+    loss.backward()
+    optimizer.step()
+"""
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_second_fault_is_repaired_on_top_of_the_first(tmp_path: Path, project: Path) -> None:
+    """With the first gone the second still shows; both repairs together are proved and written as one."""
+    (project / "train.py").write_text(TWO_FAULTS, encoding="utf-8")
+    run = run_of(tmp_path / "runs", TWO_FAULTS, optimizers={"optimizer": 6})
+
+    incident = close(run, faulty(run, "loop.missing_zero_grad", 11), project, apply=True)
+
+    assert [r.cause for r in incident.repaired] == ["loop.missing_zero_grad", "loss.shape_broadcast"], incident.refuted
+    assert incident.verification.status == "proved"
+    text = (project / "train.py").read_text("utf-8")
+    assert "optimizer.zero_grad()" in text
+    assert ".reshape(" in text
+    assert str(incident.fix.diff).count("@@ -") >= 1
+    assert [known.cause for known in recall(run)] == ["loop.missing_zero_grad", "loss.shape_broadcast"]
+
+
+def test_what_was_proved_is_told_by_every_later_answer(tmp_path: Path, project: Path) -> None:
+    """The rung rises, a proved cause comes first and a refuted one last."""
+    run = run_of(tmp_path / "runs", PROGRAM)
+    first, second = (accuse(cause, 3) for cause in ("optimizer.lr_too_high", "loop.missing_zero_grad"))
+    diagnosis = faulty(run, first.cause, 3).model_copy(update={"hypotheses": (first, second)})
+    known = [
+        {"cause": first.cause, "rung": "association", "verification": {"status": "refuted", "method": "m"}},
+        {"cause": second.cause, "rung": "replay", "verification": {"status": "proved", "method": "m"}},
+    ]
+    (run.path / "proof.json").write_text(json.dumps(known), encoding="utf-8")
+
+    told = with_proofs(run, diagnosis)
+
+    assert [(h.cause, h.rung) for h in told.hypotheses] == [(second.cause, "replay"), (first.cause, "association")]
 
 
 def test_apply_writes_the_repair(tmp_path: Path, project: Path) -> None:

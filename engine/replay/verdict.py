@@ -155,14 +155,8 @@ def _there(reading: Reading, threshold: float) -> bool:
 
 
 def _judge(before: Reading, after: Reading, threshold: float) -> Comparison:
-    if after.label == "changed":
-        if _there(after, threshold):
-            return Comparison(
-                status="inconclusive", reason=f"the change did not reach the mechanism: {after.statement}"
-            )
-        if before.symptoms and after.symptoms == before.symptoms and not _better(before, after):
-            reason = f"without the mechanism the run fails all the same: {' and '.join(after.symptoms)}"
-            return Comparison(status="refuted", reason=reason)
+    if after.label == "changed" and (decided := _intervention(before, after, threshold)) is not None:
+        return decided
     wrong = _refutation(before, after, threshold)
     if wrong is not None:
         return Comparison(status="refuted", reason=wrong)
@@ -179,6 +173,17 @@ def _judge(before: Reading, after: Reading, threshold: float) -> Comparison:
             status="unfinished", reason=f"the mechanism is gone, but the program still does not learn: {told}"
         )
     return Comparison(status="proved", reason="")
+
+
+def _intervention(before: Reading, after: Reading, threshold: float) -> Comparison | None:
+    """What only a change at run time can come to: it did not reach the mechanism, or the run fails without it, too."""
+    if _there(after, threshold):
+        reason = f"the change did not reach the mechanism: {after.statement}"
+        return Comparison(status="inconclusive", reason=reason)
+    if before.symptoms and after.symptoms == before.symptoms and not _better(before, after):
+        reason = f"without the mechanism the run fails all the same: {' and '.join(after.symptoms)}"
+        return Comparison(status="refuted", reason=reason)
+    return None
 
 
 def _refutation(before: Reading, after: Reading, threshold: float) -> str | None:  # noqa: PLR0911 - one reason each

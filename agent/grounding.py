@@ -82,7 +82,8 @@ def violations(
     if not used:
         problems.append("cites no evidence")
     causes = {h.cause for h in hypotheses}
-    named = sorted({c for c in CAUSE.findall(text) if _is_cause(c, text) and c not in script} - causes)
+    told = " ".join(part for h in hypotheses for part in (h.explanation, *h.mistaken_for))
+    named = sorted({c for c in CAUSE.findall(text) if _is_cause(c, text) and c not in script + told} - causes)
     problems += [f"names the cause {c}, which is not on the list" for c in named if causes]
     given = script + "\n" + "\n".join(e.statement for e in evidence)
     addresses = [a for a in ADDRESS.findall(text) if a not in given]
@@ -95,7 +96,7 @@ def violations(
     for quote in verbatim:
         plain = plain.replace(f"`{quote}`", " ")
     for name in sorted(_names(hypotheses), key=len, reverse=True):
-        plain = plain.replace(name, " ")
+        plain = re.sub(rf"(?<![\w.]){re.escape(name)}(?!\w)", " ", plain)
     pool = list(_measured(e for e in evidence if e.id in used))
     places = {float(h.onset_step) for h in hypotheses if h.onset_step is not None}
     places |= {float(line) for h in hypotheses if h.location for line in h.location.lines}

@@ -45,7 +45,7 @@ class LabelledCase:
     run: Run
     diagnosis: Diagnosis
     right: frozenset[str]
-    """Causes that are right; empty for a healthy run."""
+    """Causes on the list of hypotheses that are right; empty for a healthy run, or where the rules missed the cause."""
 
 
 class Estimate(Record):
@@ -167,7 +167,7 @@ def score(case: LabelledCase, verdicts: list[Verdict], reply: str | None) -> tup
     if _placed(case, order) < TOP + RANK - 1e-9:
         truth = f"the true cause is {' or '.join(sorted(case.right))}"
         if not case.right:
-            truth = "the run is healthy, so the list of verdicts should be empty"
+            truth = "none of the hypotheses is right, so the list of verdicts should be empty"
         facts = "; ".join(f"[{e.id}] {e.statement}" for e in case.diagnosis.evidence)
         words.insert(0, f"{truth}; you put {order[0] if order else 'nothing'} first. Evidence: {facts}")
     return points, " ".join(words) or "Right and grounded."

@@ -1,8 +1,8 @@
 """Labelled cases for optimizing prompts: recorded programs of `dev` with what the rules say and what is true.
 
-Left out are programs whose true cause is not among the rules' hypotheses, since no order of a closed list can name it,
-and repaired twins that are accused of nothing, since nothing would be asked about them. Look-alikes all stay: a model
-that makes up a cause for one of them is worse than none.
+Where the true cause is not among the rules' hypotheses, the right answer is to leave all of them out. Left out are
+faulty programs and repaired twins that are accused of nothing, since nothing would be asked about them. Look-alikes all
+stay: a model that makes up a cause for one of them is worse than none.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _case(program: Program, variant: str, recording: Recording) -> Iterator[Labe
     run = Run(recording.path)
     diagnosis = diagnose(run)
     right = frozenset((*program.truth.all_causes, *program.truth.also_right)) - {HEALTHY}
-    right = right if variant == "faulty" else frozenset()
-    named = {h.cause for h in diagnosis.hypotheses}
-    if named & right if right else (named or variant == HEALTHY):
-        yield LabelledCase(f"{program.name}/{variant}", run, diagnosis, right)
+    named = frozenset(h.cause for h in diagnosis.hypotheses)
+    if named or variant == HEALTHY:
+        found = right & named if variant == "faulty" else frozenset()
+        yield LabelledCase(f"{program.name}/{variant}", run, diagnosis, found)

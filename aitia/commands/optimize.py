@@ -102,9 +102,9 @@ def _prices(text: str | None) -> tuple[float, float] | None:
 
 def _told(cases: list[LabelledCase], cost: Estimate, prices: tuple[float, float] | None) -> str:
     """What it will cost at most, in words."""
-    healthy = sum(not c.right for c in cases)
+    none = sum(not c.right for c in cases)
     money = f", {cost.cost(*prices):.2f} in the currency of --prices" if prices else ""
     return (
-        f"{len(cases)} cases, {healthy} of them healthy. At most {cost.calls} answers and {cost.reflections} "
-        f"reflections: {cost.input_tokens:,} tokens in, {cost.output_tokens:,} out{money}."
+        f"{len(cases)} cases, in {none} of them no hypothesis is right. At most {cost.calls} answers and "
+        f"{cost.reflections} reflections: {cost.input_tokens:,} tokens in, {cost.output_tokens:,} out{money}."
     )

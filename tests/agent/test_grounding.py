@@ -46,6 +46,18 @@ def test_a_cause_beyond_the_list_is_named(text: str) -> None:
     assert any("which is not on the list" in v for v in violations(text, ("E1",), EVIDENCE, HYPOTHESES))
 
 
+def test_what_the_hypotheses_say_themselves_may_be_repeated() -> None:
+    """Causes that the engine's own explanation names are no inventions; a layer's number eats no digit of another."""
+    told = HYPOTHESES[0].model_copy(update={
+        "explanation": "Consequences: model.dead_units.", "mistaken_for": ("data.unscaled_input: there …",),
+        "component": "0",
+    })  # fmt: skip
+    evidence = (Evidence(id="E1", tool="t", statement="deviation 2.2e-07 in layer 0", values={}),)
+
+    assert violations("model.dead_units follow, not data.unscaled_input [E1]", (), evidence, (told,)) == []
+    assert violations("a deviation of 2.2e-07 in layer 0 [E1]", (), evidence, (told,)) == []
+
+
 def test_a_number_of_evidence_that_is_not_cited_does_not_count() -> None:
     """57 stands in E2, and the text cites E1."""
     assert violations("until step 57 [E1]", (), EVIDENCE) == ["the number 57 is not in the cited evidence"]

@@ -70,7 +70,9 @@ def test_a_prompt_that_does_not_help_is_not_written(command: Command, tmp_path: 
     code, out, _ = command("Be nice.", "--yes", "--prices", "1,2")
 
     assert code == 1
-    assert "12 cases, 3 of them healthy. At most 38 answers and 10 reflections" in " ".join(out.split())
+    assert "12 cases, in 3 of them no hypothesis is right. At most 38 answers and 10 reflections" in " ".join(
+        out.split()
+    )
     assert "in the currency of --prices" in " ".join(out.split())
     assert "not better, so nothing was written" in out
     assert not (tmp_path / "diagnose" / "task.json").exists()

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from aitia.evals.assistant import MAX_REPLY, QUESTIONS, answers, prepare
+from aitia.evals.assistant import MAX_REPLY, answers, prepare
+from aitia.evals.questions import QUESTIONS
 
 
 @pytest.mark.anyio

@@ -45,6 +45,8 @@ _CHARS: Final = frozenset("fdqlihbB")
 """numpy's letters for these types."""
 _ORDINARY: Final = frozenset({Tensor, torch.nn.Parameter})
 Array = npt.NDArray[Any]
+_refused: Final[list[str]] = []
+"""Why Triton is not asked any more in this process."""
 _DESCRIBED: Final = operator.itemgetter(*(AT[{"norm": "l2"}.get(f, f)] for f in FIELDS))
 _COUNT, _L2, _ABSMAX, _ZEROS, _BAD = (AT[f] for f in ("count", "l2", "absmax", "zero_share", "nonfinite"))
 
@@ -129,10 +131,26 @@ def rows(
     `bounds` is the range of a bounded activation. With `before`, what the tensors were, it is told how far they moved.
     """
     out = np.empty((len(tensors), WIDTH))
-    low = high = None
-    if bounds is not None:
-        low, high = (1 - SATURATED if bounds[0] >= 0 else -SATURATED), SATURATED
+    low, high = ends(bounds) or (None, None)
     return out, kernel.measure(tensors, out, 0, layout, low, high, torch.get_num_threads(), before)
+
+
+def ends(bounds: tuple[float, float] | None) -> tuple[float, float] | None:
+    """Where saturation begins in a bounded range: near both of its ends."""
+    return None if bounds is None else ((1 - SATURATED if bounds[0] >= 0 else -SATURATED), SATURATED)
+
+
+def device_row(x: Tensor, samples: bool, channels: bool, bounds: tuple[float, float] | None) -> Tensor | None:
+    """`FIELDS` and then `GRADIENT_FIELDS` of a CUDA tensor by Triton; None where torch operations have to do it."""
+    if not x.is_cuda or _refused or x.numel() == 0:
+        return None
+    try:
+        from aitia.engine.capture import device_stats
+
+        return device_stats.row(x, samples, channels, ends(bounds))
+    except Exception as error:  # noqa: BLE001 - no Triton, no C compiler for its launcher, a device it does not know
+        _refused.append(repr(error))
+        return None
 
 
 def host_row(x: Tensor, layout: int = FLAT, bounds: tuple[float, float] | None = None) -> list[float] | None:
@@ -167,7 +185,10 @@ def describe(
     if row is not None:
         return list(_DESCRIBED(row))
     plain = strided(x)
-    return None if plain is None else _on_device(plain, channels, bounds)
+    if plain is None:
+        return None
+    row_there = device_row(plain, True, channels, bounds)
+    return _on_device(plain, channels, bounds) if row_there is None else row_there[: len(FIELDS)]
 
 
 def describe_gradient(x: Tensor) -> list[float] | Tensor | None:
@@ -178,6 +199,9 @@ def describe_gradient(x: Tensor) -> list[float] | Tensor | None:
     plain = strided(x)
     if plain is None or plain.numel() == 0:
         return None
+    row_there = device_row(plain, False, False, None)
+    if row_there is not None:
+        return row_there[len(FIELDS) :]
     y = plain.float()
     bad = (~torch.isfinite(y)).sum()
     parts = [torch.linalg.vector_norm(y), torch.linalg.vector_norm(y, math.inf), (y == 0).float().mean(), bad]

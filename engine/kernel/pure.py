@@ -162,8 +162,8 @@ def _sample_std(a: Array, top: float) -> float:
         rows = np.ldexp(rows, -exponent)
     # Distances from the first sample: exactly 0 when all samples are equal, and no digits lost to a large mean.
     moved = rows - rows[0]
-    mean = np.add.reduce(moved, 0, dtype=np.float64) / len(rows)
     wide = np.float64 if len(rows) > MANY else moved.dtype
+    mean = np.add.reduce(moved, 0, dtype=wide) / len(rows)
     variance = np.einsum("ij,ij->j", moved, moved, dtype=wide) / len(rows) - mean * mean
     deviation: Array = np.sqrt(np.maximum(variance, 0))
     return unscaled(float(np.add.reduce(deviation)) / deviation.size, exponent)

@@ -130,6 +130,8 @@ class _Talk:
                 if wanted and rounds < MAX_ROUNDS and state.calls < MAX_CALLS:
                     rounds += 1
                     evidence += _take(self.of, wanted, offered, state)
+                    if rounds == MAX_ROUNDS or len(state.measured) >= MAX_WANTED:
+                        offered.clear()  # what cannot be had is not offered
                     continue
                 attempts += 1
                 checked = check(

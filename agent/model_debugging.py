@@ -22,6 +22,7 @@ from aitia.agent.request import (
     Severity,
     Threshold,
 )
+from aitia.engine.drawing import svg
 from aitia.engine.graph import mermaid
 from aitia.engine.records import Diagnosis, Evidence
 from aitia.engine.store.reader import Run, open_run, runs_root
@@ -174,8 +175,10 @@ def _alerts(run: Run, thresholds: dict[str, Threshold]) -> list[Issue]:
 
 
 def _pictures(run: Run, diagnosis: Diagnosis, config: DebuggingConfig) -> dict[str, str]:
-    """The chain as text, and beyond `basic` the course of the target metrics as pictures."""
-    found = {"causal_graph": mermaid(run, diagnosis)} if diagnosis.hypotheses else {}
+    """The chain as text and drawn, and beyond `basic` the course of the target metrics as pictures."""
+    found = {}
+    if diagnosis.hypotheses:
+        found = {"causal_graph": mermaid(run, diagnosis), "causal_graph.svg": svg(run, diagnosis)}
     if config.level == "basic":
         return found
     from aitia.tools.plots import COLUMNS, plot_run

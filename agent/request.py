@@ -104,7 +104,8 @@ class DebuggingResponse(Record):
     diagnosis: Diagnosis
     metrics: dict[str, MetricCourse]
     visualizations: dict[str, str]
-    """`causal_graph`: Mermaid text of the chain; `plot.<metric>`: its course as a picture, a PNG data address."""
+    """`causal_graph`: the chain as Mermaid text, `causal_graph.svg`: the same drawn; `plot.<metric>`: its course as a
+    picture (a PNG data address)."""
     measurements: dict[str, str]
     """What was examined beyond the diagnosis, each with its finding in a sentence."""
     notes: tuple[str, ...] = ()

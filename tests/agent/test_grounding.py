@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from runs import STORIES, Story, write_run
 from talk import EVIDENCE, HYPOTHESES
 
+from aitia.agent.diagnosis import by_rules
+from aitia.agent.focus import MEASUREMENTS, measure
 from aitia.agent.grounding import numbers, violations
+from aitia.agent.judge import names_of
 from aitia.engine.records import Evidence
 
 
@@ -44,6 +50,21 @@ def test_what_was_not_measured_does_not(text: str) -> None:
 def test_a_cause_beyond_the_list_is_named(text: str) -> None:
     """Also in quotes, and also when there is no such cause at all."""
     assert any("which is not on the list" in v for v in violations(text, ("E1",), EVIDENCE, HYPOTHESES))
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_what_the_engine_says_passes_its_own_checks(story: Story, tmp_path: Path) -> None:
+    """Every explanation and every statement, cited rightly, is grounded: the checks refuse no true sentence."""
+    run = write_run(tmp_path, story)
+    found = by_rules(run)
+    results = [measure(run, name) for name in MEASUREMENTS]
+    evidence = [*found.evidence, *(e for r in results if r is not None for e in r.evidence)]
+
+    said = [(h.explanation, (*h.evidence, *h.against)) for h in found.hypotheses]
+    said += [(e.statement, (e.id,)) for e in evidence]
+    refused = {text: v for text, ids in said if (v := violations(text, ids, evidence, found.hypotheses,
+                                                                names=names_of(run)))}  # fmt: skip
+    assert refused == {}
 
 
 def test_what_the_hypotheses_say_themselves_may_be_repeated() -> None:

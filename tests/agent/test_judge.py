@@ -222,6 +222,20 @@ def test_deep_mode_takes_measurements_of_the_closed_list_only(run: Run, diagnosi
     assert "E200" in lm.engine.requests[1][-1][1]
 
 
+def test_a_model_that_never_has_enough_is_stopped(run: Run, diagnosis: Diagnosis) -> None:
+    """Two rounds of measurements, four of them in all, four calls; then what it said is judged."""
+    first = {**GOOD, "measurements_wanted": ["gradients", "layers", "memory"]}
+    second = {**GOOD, "measurements_wanted": ["performance", "errors"]}
+    lm = scripted(first, second, {**GOOD, "measurements_wanted": ["errors"]})
+
+    done = consult(run, diagnosis, lm, deep=True)
+
+    assert done.measured == ["gradients", "layers", "memory", "performance"]
+    assert (done.calls, done.diagnosis.mode) == (3, "llm")
+    offered = [text.partition("measurements_offered")[2] for _, text in (r[-1] for r in lm.engine.requests)]
+    assert [("memory: " in t, "errors: " in t) for t in offered] == [(True, True), (False, True), (False, False)]
+
+
 def test_without_deep_nothing_more_is_measured(run: Run, diagnosis: Diagnosis) -> None:
     """Measurements are offered in deep mode only."""
     done = consult(run, diagnosis, scripted({**GOOD, "measurements_wanted": ["gradients"]}))

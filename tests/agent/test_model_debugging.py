@@ -46,6 +46,8 @@ def test_a_faulty_run_gets_issues_and_recommendations(runs: Path) -> None:
     assert set(first.evidence) <= {e.id for e in response.diagnosis.evidence}
     assert response.recommendations
     assert response.visualizations["causal_graph"].startswith("flowchart")
+    assert response.visualizations["causal_graph.svg"].startswith("<svg ")
+    assert response.visualizations["plot.loss"].startswith("data:image/png;base64,")
     assert response.metrics["loss"].n == 60
     assert response.cost.issues_found == len(response.issues)
     assert response.cost.analysis_seconds > 0
@@ -70,6 +72,19 @@ def test_the_level_decides_how_much_is_examined(runs: Path) -> None:
     assert examined == {
         "basic": set(), "detailed": {"layers", "gradients", "performance"}, "comprehensive": set(MEASUREMENTS),
     }  # fmt: skip
+
+
+def test_what_is_monitored_is_measured_whatever_the_words_say(runs: Path) -> None:
+    """Also at the lowest level; target metrics are told with their course."""
+    config: dict[str, Any] = {"level": "basic", "monitor": ("memory",), "target_metrics": ("loss", "lr", "rss_bytes")}
+
+    response = ask(runs, DebuggingRequest(run="healthy", words="my loss"), **config)
+
+    assert set(response.measurements) == {"memory"}
+    assert {e.tool for e in response.diagnosis.evidence} >= {"memory_tracker"}
+    assert set(response.metrics) == {"loss", "lr", "rss_bytes"}
+    assert (response.metrics["lr"].first, response.metrics["lr"].last) == (0.1, 0.1)
+    assert response.visualizations == {}
 
 
 def test_thresholds_raise_alerts(runs: Path) -> None:

@@ -8,6 +8,7 @@ kill at any moment loses nothing: the file is written beside, renamed when whole
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import time
 from collections.abc import Iterator
@@ -26,8 +27,8 @@ from aitia.engine.store.segments import batches, files_of, leftovers
 
 PAYS_BYTES: Final = 4_000_000
 """A table smaller than this is read as quickly from its segments, and small on disk anyway."""
-PART_BYTES: Final = 64_000_000
-"""Segments that become one Parquet file: about half a second of work, which is lost when the time is over."""
+PART_BYTES: Final = 110_000_000
+"""Segments (three of them) that become one Parquet file: half a second of work, which is lost when the time is over."""
 GROUP_ROWS: Final = 65_536
 """Values of a statistic in a row group: a quarter of a megabyte, which one series costs to read."""
 LEVEL: Final = 1
@@ -119,7 +120,7 @@ def _wide(table: str, segments: list[Path], beside: Path, deadline: float) -> in
     group = max(1, GROUP_ROWS // len(steps))
     schema = pa.schema(
         [("subject", pa.int32()), ("step", pa.int64()), *((stat, pa.float32()) for stat in views)],
-        {"subjects": str(subjects), "rows": str(len(steps))},
+        {"subjects": str(subjects), "steps": json.dumps(steps.tolist())},
     )
     encoding = {"step": "DELTA_BINARY_PACKED", **dict.fromkeys(views, "BYTE_STREAM_SPLIT")}
     with parquet.ParquetWriter(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -34,6 +35,7 @@ class Statistics(Mapping[str, Floats32]):
         self._folder = folder
         self._table = table
         self._kept: OrderedDict[str, Floats32] = OrderedDict()
+        self._opened: dict[Path, Packed] = {}
         self._asked: Counter[str] = Counter()
         self.steps, self.width = _again(self._shape)
 
@@ -65,12 +67,17 @@ class Statistics(Mapping[str, Floats32]):
         alone: Floats32 = _again(lambda: self._read(stat, index, index + 1))[0]
         return alone
 
+    def _packed(self, path: Path) -> Packed:
+        if path not in self._opened:
+            self._opened[path] = Packed(path)
+        return self._opened[path]
+
     def _shape(self) -> tuple[Steps, int]:
         steps, width = [np.empty(0, np.int64)], 0
         for _, path in files_of(self._folder, self._table):
             if path.suffix == ".parquet":
-                packed = Packed(path)
-                steps.append(packed.steps())
+                packed = self._packed(path)
+                steps.append(packed.steps)
                 width = max(width, packed.subjects)
             else:
                 steps += [batch.column("step").to_numpy() for batch in batches(path, ["step"])]
@@ -83,7 +90,7 @@ class Statistics(Mapping[str, Floats32]):
         matrix, at = np.empty((last - first, total), np.float32), 0
         for _, path in files_of(self._folder, self._table):
             if path.suffix == ".parquet":
-                packed = Packed(path)
+                packed = self._packed(path)
                 packed.read(stat, first, matrix[:, at : at + packed.rows])
                 at += packed.rows
                 continue
@@ -107,26 +114,25 @@ class Packed:
     def __init__(self, path: Path) -> None:
         from pyarrow import parquet  # 30 ms that runs without such a file do not need
 
-        self._file = parquet.ParquetFile(path, memory_map=True)
-        meta = self._file.metadata
-        told = meta.metadata or {}
-        self.subjects, self.rows = int(told[b"subjects"]), int(told[b"rows"])
-        self._group = meta.row_group(0).num_rows // self.rows if meta.num_row_groups else 1
+        self._path = path
+        self._meta = parquet.read_metadata(path)
+        told = self._meta.metadata or {}
+        self.subjects = int(told[b"subjects"])
+        self.steps: Steps = np.array(json.loads(told[b"steps"]), np.int64)
+        self.rows = len(self.steps)
+        self._group = self._meta.row_group(0).num_rows // self.rows if self._meta.num_row_groups else 1
         """Subjects in a row group."""
-
-    def steps(self) -> Steps:
-        """Steps of the rows."""
-        column = self._file.read_row_group(0, columns=["step"]).column("step")
-        steps: Steps = column.to_numpy()[: self.rows]
-        return steps
 
     def read(self, stat: str, first: int, into: Floats32) -> None:
         """Fill `into`, [subjects from `first` on, rows], from as few row groups as hold them; NaN elsewhere."""
-        known = stat in self._file.schema_arrow.names
+        from pyarrow import parquet
+
+        file = parquet.ParquetFile(self._path, metadata=self._meta, memory_map=True)
+        known = stat in file.schema_arrow.names
         last = min(first + into.shape[0], self.subjects) if known else first
         into[max(0, last - first) :] = np.nan
         for group in range(first // self._group, -(-last // self._group)):
-            flat = self._file.read_row_group(group, columns=[stat], use_threads=False).column(0).to_numpy()
+            flat = file.read_row_group(group, columns=[stat], use_threads=False).column(0).to_numpy()
             begin = group * self._group
             low, high = max(first, begin), min(last, begin + self._group)
             matrix = flat.reshape(-1, self.rows)[low - begin : high - begin, : into.shape[1]]

@@ -23,8 +23,10 @@ from aitia.engine.store.segments import Segment
 
 FLUSH_SECONDS = 0.4
 """At least twice a second, so that `kill -9` costs less than one second of the run."""
-MAX_QUEUED = 50_000
+MAX_QUEUED = 100_000
 """Rows that wait for a slow disk; beyond it rows are counted and dropped, never blocking the training."""
+WAKE_QUEUED = 5_000
+"""Rows that are fetched before their time: a small model makes 20,000 of them in a second."""
 MAX_QUEUED_BYTES = 128_000_000
 """The same in bytes of wide rows: those of a large model are a megabyte each."""
 RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)
@@ -129,12 +131,15 @@ class RunWriter:
         self._thread.join(timeout)
 
     def _put(self, what: str, item: Any) -> None:
-        if len(self._queue) >= MAX_QUEUED or self._gone:
+        waiting = len(self._queue)
+        if self._gone or (what in ROWS and waiting >= MAX_QUEUED):
             if what == "mark":
                 item.set()
             self.dropped += 1
             return
         self._queue.append((what, item))
+        if waiting == WAKE_QUEUED:
+            self._wake.set()
 
     # ---- the writer's own thread -----------------------------------------------------------------------------
 

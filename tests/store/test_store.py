@@ -221,13 +221,20 @@ def test_a_disk_that_is_too_slow_costs_rows_and_no_memory(tmp_path: Path, monkey
     block = np.zeros((len(WIDE["param"]), 100), np.float32)
     monkeypatch.setattr(writing, "MAX_QUEUED_BYTES", 10 * block.nbytes)
     writer = writer_at(tmp_path)
+    monkeypatch.setattr(writing, "MAX_QUEUED", 20)
     with monkeypatch.context() as patch:
         patch.setattr(writer, "_drain", lambda: None)  # the disk hangs
         for step in range(1, 101):
             writer.wide("param", step, block)
         assert writer.dropped == 89
+        for step in range(1, 101):
+            writer.narrow("step", {"step": step})
+        assert writer.dropped == 89 + 91
+        writer.fact("exception", 1, 0.1)  # facts are few, and tell most
     writer.close()
 
+    assert Run(writer.path).n_steps == 9
+    assert Run(writer.path).fact("exception") is not None
     assert Run(writer.path).wide("param").steps.tolist() == list(range(1, 12))
 
 

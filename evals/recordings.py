@@ -200,6 +200,15 @@ def reasoning_digest() -> str:
 
 
 @cache
+def repairing_digest() -> str:
+    """Hash of the code that decides what a repair is and whether it is proved."""
+    hasher = hashlib.sha256(reasoning_digest().encode())
+    for path in sorted((ROOT.parent / "agent").rglob("*.py")):
+        hasher.update(path.name.encode() + b"\0" + path.read_bytes())
+    return hasher.hexdigest()[:16]
+
+
+@cache
 def _digest(parts: tuple[str, ...]) -> str:
     hasher = hashlib.sha256()
     for path in sorted(p for p in ENGINE.rglob("*") if p.suffix in {".py", ".json", ".toml"}):

@@ -31,7 +31,16 @@ from aitia.evals.again import compared
 from aitia.evals.baselines import BASELINES
 from aitia.evals.latency import first_right
 from aitia.evals.opinions import Panel, announce
-from aitia.evals.recordings import Job, Recording, job_for, kept, preload, reasoning_digest, record
+from aitia.evals.recordings import (
+    Job,
+    Recording,
+    job_for,
+    kept,
+    preload,
+    reasoning_digest,
+    record,
+    repairing_digest,
+)
 from aitia.evals.report import OURS, Report, build
 from aitia.evals.score import Case, Reply, hit, reply_of
 from aitia.evals.zoo import HEALTHY, PROGRAMS, SPLITS, Program, ZooError, load, load_all, render
@@ -178,13 +187,13 @@ def _repairs(programs: list[tuple[Program, str, Recording]], say: Callable[[str]
     found: list[Repair] = []
     for program, variant, recording in programs:
         known = _known(recording, "repair.json")
-        if known is not None:
-            found.append(Repair(**{k: v for k, v in known.items() if k != "key"}))
+        if known is not None and known.get("repairing") == repairing_digest():
+            found.append(Repair(**{k: v for k, v in known.items() if k not in {"key", "repairing"}}))
             continue
         made = repair(program, variant, recording)
         if made is None:
             continue
-        _remember(recording, "repair.json", asdict(made))
+        _remember(recording, "repair.json", asdict(made) | {"repairing": repairing_digest()})
         found.append(made)
         say(f"fix {program.name}: {made.cause}, changed {made.changed}, holds {made.holds}/3, proved {made.proved}, "
             f"{made.seconds} s")  # fmt: skip

@@ -45,7 +45,8 @@ def compiled(source: Path, into: Path) -> dict[str, str]:  # noqa: PLR0911 - one
     if not found:
         return {"failed": "not built: no C++ compiler on PATH (c++, g++ or clang++)"}
     extra = ("-undefined", "dynamic_lookup") if sys.platform == "darwin" else ()
-    command = (found[0], *FLAGS, *extra, f"-I{include}", str(source / "module.cpp"), "-o", str(into / LIBRARY))
+    made = into / f".{LIBRARY}.{os.getpid()}"  # moved when complete: a training that runs may have the old one open
+    command = (found[0], *FLAGS, *extra, f"-I{include}", str(source / "module.cpp"), "-o", str(made))
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
         version = subprocess.run((found[0], "--version"), capture_output=True, text=True, timeout=60, check=False)
@@ -53,6 +54,7 @@ def compiled(source: Path, into: Path) -> dict[str, str]:  # noqa: PLR0911 - one
         return {"failed": f"not built: {error}"}
     if done.returncode != 0:
         return {"failed": f"not built: {Path(found[0]).name} said: {done.stderr.strip()[:500]}"}
+    made.replace(into / LIBRARY)
     return {"compiler": version.stdout.splitlines()[0] if version.stdout else Path(found[0]).name}
 
 

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from pathlib import Path
+from typing import Final
+
+SILENT_SECONDS: Final = 3600.0
+"""A process of another machine cannot be asked. It wrote twice a second, so after an hour of silence it is gone, and
+neither a slow network nor clocks that differ explain that."""
 
 
-def alive(pid: int | None, host: str | None) -> bool:
-    """False when the process is surely gone; that of another machine cannot be asked and is believed."""
-    if pid is None or host != socket.gethostname():
+def alive(pid: int | None, host: str | None, heartbeat: float | None = None) -> bool:
+    """False when the process is surely gone; `heartbeat` is when it last wrote."""
+    if pid is None:
         return True
+    if host != socket.gethostname():
+        return heartbeat is None or time.time() - heartbeat < SILENT_SECONDS
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

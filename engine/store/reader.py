@@ -88,7 +88,9 @@ class Run:
         if not isinstance(raw, dict):
             raise RunUnreadable(f"{self.path} holds no run info.")
         info = RunInfo.model_validate(raw)
-        if info.status is RunStatus.RUNNING and not alive(info.pid, self._meta.get("host")):
+        if info.status is RunStatus.RUNNING and not alive(
+            info.pid, self._meta.get("host"), self._meta.get("heartbeat")
+        ):
             info = info.model_copy(update={"status": RunStatus.KILLED, "ended": self._meta.get("heartbeat")})
         return info
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -113,12 +114,12 @@ def test_a_reader_elsewhere_follows_a_growing_run(machine: Machine) -> None:
     upload = session.upload
     assert upload is not None
     rows(session, 1, 11)
-    upload._send(final=False)
+    upload.sender.send(final=False)
     machine("reader")
     first = open_run(None, runs_root(URL))
     seen = (first.n_steps, first.info.status)
     rows(session, 11, 31)
-    upload._send(final=False)
+    upload.sender.send(final=False)
     second = open_run(None, runs_root(URL)).n_steps
     session.close(RunStatus.CRASHED, 1)
     last = open_run(None, runs_root(URL))
@@ -150,7 +151,7 @@ def test_a_packed_run_leaves_no_segments_there(machine: Machine, monkeypatch: py
     assert session.upload is not None
     for first in range(1, 60, 10):
         rows(session, first, first + 10)
-    session.upload._send(final=False)
+    session.upload.sender.send(final=False)
     machine("reader")
     open_run(None, runs_root(URL))
     assert sum(name.endswith(".arrow") for name in there()) > 3
@@ -186,13 +187,48 @@ def test_a_network_that_came_back_is_forgiven(machine: Machine, monkeypatch: pyt
     assert session.upload is not None
     with monkeypatch.context() as patch:
         patch.setattr(Remote, "put", lambda *_: 1 / 0)
-        session.upload._attempt(final=False)
+        session.upload.attempt(final=False)
     rows(session, 1, 21)
     session.close(RunStatus.FINISHED, 0)
     machine("reader")
 
     assert open_run(None, runs_root(URL)).n_steps == 20
     assert capsys.readouterr().err == ""
+
+
+def test_a_killed_run_is_sent_by_the_next_one(machine: Machine) -> None:
+    """Its last words reached this machine's disk; the next recording takes them along."""
+    killed = begin("killed")
+    rows(killed, 1, 21)
+    killed.writer.update(pid=2**22 + 1)
+    killed.writer.flush()
+    assert there() == []
+    after = begin("after")
+    after.close(RunStatus.FINISHED, 0)
+    killed.closed = True
+    killed.writer.close()
+    machine("reader")
+    run = open_run("killed", runs_root(URL))
+
+    assert run.n_steps == 20
+    assert run.info.status is RunStatus.KILLED
+
+
+def test_a_process_of_another_machine_that_fell_silent_is_gone(machine: Machine, monkeypatch) -> None:
+    """It cannot be asked; for an hour it is believed."""
+    session = begin()
+    rows(session, 1, 3)
+    path = session.path
+    monkeypatch.setattr(socket, "gethostname", lambda: "elsewhere")
+    now = Run(path).info.status
+    clock = time.time
+    monkeypatch.setattr(time, "time", lambda: clock() + 7200)
+    later = Run(path).info.status
+    monkeypatch.undo()
+    session.close(RunStatus.FINISHED, 0)
+
+    assert now is RunStatus.RUNNING
+    assert later is RunStatus.KILLED
 
 
 def test_without_a_network_the_mirror_is_read(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from aitia.agent import focus, prompt
 from aitia.agent.errors import LanguageModelError
 from aitia.agent.grounding import violations
-from aitia.agent.lm import TOTAL_SECONDS, first_line, patient, quiet_dspy, within
+from aitia.agent.lm import TOTAL_SECONDS, first_line, name_of, patient, quiet_dspy, within
 from aitia.agent.program import DIAGNOSE, Verdict, adapter
 from aitia.agent.redact import redact
 from aitia.engine.records import CausalHypothesis, Diagnosis, Evidence
@@ -81,7 +81,7 @@ def consult(run: Run, diagnosis: Diagnosis, lm: dspy.LM, words: str | None = Non
         within(TOTAL_SECONDS, talk.run)
     except (dspy.LMError, dspy.AdapterParseError, TimeoutError) as error:
         notes = [*state.notes, f"{NOT_USED}: {type(error).__name__}: {first_line(error)}"]
-        state = replace(state, diagnosis=fallback(diagnosis, lm.model), notes=notes)
+        state = replace(state, diagnosis=fallback(diagnosis, name_of(lm)), notes=notes)
     state.notes = [_short(note) for note in dict.fromkeys(state.notes)][:MAX_NOTES]
     state.diagnosis = state.diagnosis.model_copy(update={"notes": tuple(state.notes)})
     state.seconds = round(time.monotonic() - started, 2)
@@ -146,9 +146,9 @@ class _Talk:
         state.tokens = sum(int(u.get("total_tokens") or 0) for u in usage.get_total_tokens().values())
         if best is None or (best.problems and not best.verdicts and (base.hypotheses or best.reply is None)):
             state.notes.append(f"{NOT_USED}: it failed the checks twice")
-            state.diagnosis = fallback(base, self.lm.model)
+            state.diagnosis = fallback(base, name_of(self.lm))
         else:
-            state.diagnosis = merge(base, best.verdicts, best.reply, tuple(evidence), self.lm.model)
+            state.diagnosis = merge(base, best.verdicts, best.reply, tuple(evidence), name_of(self.lm))
 
     def _ask(self, inputs: dict[str, Any]) -> Any:
         predict = DIAGNOSE.predictor(self.lm.model)

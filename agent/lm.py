@@ -70,9 +70,16 @@ def make_lm(model: str, api_base: str | None = None) -> dspy.LM:
     if base is not None:
         settings["api_base"] = base
     try:
-        return dspy.LM(f"{SPOKEN.get(provider, provider)}/{name}", **settings)
+        made: Any = dspy.LM(f"{SPOKEN.get(provider, provider)}/{name}", **settings)
+        made.named = model
+        return made
     except dspy.LMConfigurationError as error:
         raise ConfigurationError(f"{model} cannot be used: {error}") from None
+
+
+def name_of(lm: dspy.LM) -> str:
+    """The model's name as the user wrote it."""
+    return str(getattr(lm, "named", lm.model))
 
 
 def split(model: str) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aitia.agent.errors import ConfigurationError, LanguageModelError
-from aitia.agent.lm import quiet_dspy
+from aitia.agent.lm import name_of, quiet_dspy
 from aitia.agent.program import PROMPTS
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class RecordingEngine:
         text = answer.message.text or ""
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"request": asked, "response": text}, ensure_ascii=False) + "\n")
-        return reply(request, text, answer.usage)
+        return reply(request, text)  # tokens were counted by the other model
 
 
 def replay(path: str | Path) -> dspy.LM:
@@ -107,7 +107,9 @@ def scripted(*answers: str | dict[str, Any]) -> dspy.LM:
 
 def recording(inner: dspy.LM, path: Path) -> dspy.LM:
     """A model that keeps its conversation in a file."""
-    return with_engine(RecordingEngine(inner, path), inner.model)
+    made = with_engine(RecordingEngine(inner, path), inner.model)
+    made.named = name_of(inner)
+    return made
 
 
 def with_engine(engine: Any, name: str) -> dspy.LM:
@@ -124,7 +126,7 @@ def conversation(request: Any) -> Request:
     return ([["system", text]] if text else []) + turns
 
 
-def reply(request: Any, text: str, usage: Any = None) -> Any:
+def reply(request: Any, text: str) -> Any:
     """A complete response with that text."""
     from dspy.lm15 import Message, Response, TextPart, Usage
 
@@ -133,5 +135,5 @@ def reply(request: Any, text: str, usage: Any = None) -> Any:
         model=request.model,
         message=Message.assistant([TextPart(text)]),
         finish_reason="stop",
-        usage=usage or Usage(),
+        usage=Usage(),
     )

@@ -21,6 +21,7 @@ from talk import GOOD
 from aitia.agent import lm as factory
 from aitia.agent.errors import LanguageModelError
 from aitia.agent.judge import consult
+from aitia.agent.replay_lm import recording
 from aitia.engine.records import Diagnosis
 from aitia.engine.store.reader import Run
 
@@ -164,6 +165,24 @@ def test_a_provider_that_refuses_is_an_error(
     assert route.call_count == 1
     assert "\n" not in str(caught.value)
     assert "sk-" not in str(caught.value)
+
+
+def test_keeping_the_talk_changes_nothing_else(
+    gateway: Gateway, run: Run, diagnosis: Diagnosis, tmp_path: Path
+) -> None:
+    """Tokens are counted, a refusal stays a refusal, and a hiccup is tried again."""
+    gateway.router.post(CHAT).mock(side_effect=[
+        error(500, "hiccup"), httpx.Response(200, json=completion(GOOD)), error(401, "bad key"),
+    ])  # fmt: skip
+    lm = recording(factory.make_lm("vllm/Qwen/Qwen3-8B", gateway.base_url), tmp_path / "talk.jsonl")
+
+    done = consult(run, diagnosis, lm)
+    with pytest.raises(LanguageModelError, match="the language model refused"):
+        consult(run, diagnosis, lm)
+
+    assert (done.diagnosis.mode, done.diagnosis.model, done.tokens) == ("llm", "vllm/Qwen/Qwen3-8B", 12)
+    [turn] = (tmp_path / "talk.jsonl").read_text("utf-8").splitlines()
+    assert json.loads(json.loads(turn)["response"]) == GOOD
 
 
 def test_nobody_listening_is_no_error(run: Run, diagnosis: Diagnosis) -> None:

@@ -167,6 +167,18 @@ def test_what_a_step_changed_is_measured_against_a_copy(dtype: torch.dtype, n: i
     check(new, FLAT, old=old)
 
 
+@pytest.mark.parametrize("view", ["transposed", "permuted", "channels last", "every second", "inner part"])
+@pytest.mark.parametrize("copied", [torch.preserve_format, torch.contiguous_format])
+def test_a_copy_may_lie_otherwise_in_memory(view: str, copied: torch.memory_format) -> None:
+    """A weight in channels-last order and a copy of it in row-major order are compared entry by entry."""
+    now = VIEWS[view](torch.randn(6, 4, 3, 60, generator=torch.Generator().manual_seed(3)))
+    old = now.clone(memory_format=copied)
+    now[1:, 2] += 0.5
+    now[0, 0, 1, 2] = math.inf
+
+    check(now, FLAT, old=old)
+
+
 @pytest.mark.parametrize("shape", [(1 << 19,), (64, 9000), (4000, 100), (300_000, 2), (16, 64, 24, 24)])
 @pytest.mark.parametrize("layout", [FLAT, FEATURES_LAST, CHANNELS])
 def test_large_tensors_are_shared_between_threads_with_one_result(shape: tuple[int, ...], layout: int) -> None:

@@ -141,7 +141,7 @@ template <class A>
 TARGET static void flat_of(const View& v, const View* before, int64_t begin, int64_t end, const Saturation& sat,
                            const Scale& scale, Sum& sum) {
   alignas(64) A room[kBlock], other[kBlock];
-  const bool memory = before ? v.ordered && before->ordered : v.dense;
+  const bool memory = v.dense && (!before || v.lies_like(*before));
   for (int64_t i = begin; i < end; i += kBlock) {
     const int64_t n = end - i < kBlock ? end - i : kBlock;
     const A* p = scaled(read(v, memory, i, n, room), n, scale, room);

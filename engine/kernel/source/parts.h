@@ -24,6 +24,11 @@ struct View {  // strides in entries
   int64_t shape[kDims], stride[kDims];
   bool dense = false;    // the entries fill one stretch of memory, in whatever order
   bool ordered = false;  // and that order is the logical one
+  bool lies_like(const View& o) const {  // entries at the same place of memory are the same entries
+    bool same = o.dense && ndim == o.ndim;
+    for (int d = 0; same && d < ndim; d++) same = shape[d] == o.shape[d] && stride[d] == o.stride[d];
+    return same;
+  }
   bool wide() const { return kind == kF64 || kind >= kI32; }  // needs double precision
 };
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from aitia.engine.curves import Curve, Floats, listing, nanmax, nanmedian, phase_means
 from aitia.engine.printed import Printed, printed
+from aitia.engine.ranks import Ranks, ranks
 from aitia.engine.records import Fact, LayerInfo, LossSite, ParameterInfo, SourceLocation
 from aitia.engine.signature import Call, parse_signature
 from aitia.engine.store.reader import Array, Floats32, Run
@@ -51,6 +52,13 @@ class Case:
 
     def __init__(self, run: Run) -> None:
         self.run = run
+
+    # ---- ranks ----------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def ranks(self) -> Ranks | None:
+        """This run and its siblings, where it was one rank of several; None for a single process."""
+        return ranks(self.run)
 
     # ---- time --------------------------------------------------------------------------------------------------
 

@@ -72,6 +72,8 @@ class RunInfo(Record):
     pid: int | None = None
     rank: int = 0
     world_size: int = 1
+    group: str | None = None
+    """What the ranks of one program have in common: machine and parent process. None for a single process."""
     versions: dict[str, str] = Field(default_factory=dict)
     """`{"python": "3.11.7", "torch": "2.13.0", "aitia": "0.1.0"}`."""
     device: str = "cpu"

@@ -184,9 +184,9 @@ def _spawned(job: Job, work: Path) -> int | None:
 
 
 def _main_run(runs: Path) -> str | None:
-    """The run to ask about: of several (a program that starts ranks) the first one that was begun."""
+    """The run to ask about: of several (a program that starts ranks) rank 0's, which began last."""
     found = sorted(p.name for p in runs.iterdir() if (p / "run.db").is_file()) if runs.is_dir() else []
-    return found[0] if found else None
+    return found[-1] if found else None
 
 
 def recorder_digest() -> str:

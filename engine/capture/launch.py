@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aitia.engine.capture.failure import clean_all, failure_of, show
 from aitia.engine.capture.frames import set_base
 from aitia.engine.capture.logs import Logs, Sources
+from aitia.engine.capture.ranks import Plan, watch_children
 from aitia.engine.capture.session import Level, Session, recording_name, switched_off
 from aitia.engine.records import RunStatus
 
@@ -89,9 +90,17 @@ class Launch:
 
             self.recorder = Recorder(self.session)
             self.recorder.install()
+            watch_children(self._plan())
         except Exception as error:  # noqa: BLE001 - a torch that we do not fit must not end the program
             data = {"what": "hooks could not be installed", "detail": f"{type(error).__name__}: {error}"}
             self.session.fact("recorder", "install", data)
+
+    def _plan(self) -> Plan:
+        session = self.session
+        folder = os.getcwd() if self.is_module else os.path.dirname(os.path.abspath(self.argv[0]))
+        name = recording_name(self.argv)
+        return Plan(session.path.parent, name, tuple(self.argv), session.writer.info.script, session.level,
+                    os.getcwd(), folder)  # fmt: skip
 
     def run(self) -> int:
         """Run the script; returns its exit code."""

@@ -38,11 +38,22 @@ def aitia_version() -> str:
 class Session:
     """The recording of one process: where facts go, and what time it is."""
 
-    def __init__(self, root: Path, name: str, command: tuple[str, ...], script: str | None, level: Level) -> None:
+    def __init__(
+        self,
+        root: Path,
+        name: str,
+        command: tuple[str, ...],
+        script: str | None,
+        level: Level,
+        *,
+        rank: int | None = None,
+        world: int | None = None,
+    ) -> None:
         url = url_of(root)
         root = mirror_of(url) if url else root.absolute()  # the program may change its directory
         remote = remote_of(root)
-        rank = int(os.environ.get("RANK", "0") or 0)
+        rank = int(os.environ.get("RANK", "0") or 0) if rank is None else rank
+        world = int(os.environ.get("WORLD_SIZE", "1") or 1) if world is None else world
         if rank:
             # What a person asks about is rank 0; the others lie beside it, where the list of runs does not show them.
             root, name = root / RANKS, f"{name}-rank{rank}"
@@ -61,7 +72,8 @@ class Session:
             created=self.created,
             pid=self.pid,
             rank=rank,
-            world_size=int(os.environ.get("WORLD_SIZE", "1") or 1),
+            world_size=world,
+            group=group_name() if world > 1 else None,
             versions={"python": platform.python_version(), "aitia": aitia_version()},
             script=script,
             level=level,
@@ -106,6 +118,11 @@ class Session:
         if self.upload is not None:
             with contextlib.suppress(KeyboardInterrupt):
                 self.upload.close(UPLOAD_SECONDS if status in ENDED else HURRY_SECONDS)
+
+
+def group_name() -> str:
+    """What the ranks of one program on this machine have in common: who started them."""
+    return f"{platform.node()}/{os.getppid()}"
 
 
 def switched_off() -> bool:

@@ -227,6 +227,12 @@ FACT_KINDS: Final[dict[str, str]] = {
     "(a where or mask stands between the operation and the loss), n_singular (entries at the singular place), "
     "parameters [names], states [names], gradient_was_finite (of the step before), loss; location: the line that made "
     "the operation",
+    "process_group": "this process joined a group of ranks. data: rank, world",
+    "ddp_built": "a model was wrapped for data parallelism. data: cls, n_parameters; location: where",
+    "ddp_use": "at the end. data: wrapped, bare (training forwards through the wrapper, and of its inner module directly), "
+    "joined (contexts for uneven inputs), gradients, parameters (all_reduce calls on them by the program), ops {sum, avg "
+    "…: count} of the former, factor (median size of such a gradient at the step over its size after the collective), "
+    "collectives {name: count} (called by the program), sharded (ranks hold parts of the parameters); location: first bare forward, else first reduced gradient",
     "warning": "data: category, message (untrusted)",
     "exception": "data: as `Failure`; oom (bool)",
     "state_dict": "state_dict() of a watched model was kept alive. data: root, aliased (bool: shares storage with the "

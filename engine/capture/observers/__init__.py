@@ -28,6 +28,7 @@ OBSERVERS: Final = (
     "memory",
     "copies",
     "inputs",
+    "ddp",
     "cost",
     "probes",
 )

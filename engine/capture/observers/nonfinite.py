@@ -21,7 +21,7 @@ from aitia.engine.capture.observers.base import LINE_MARK, LossCall, Observer, n
 from aitia.engine.capture.observers.held import Held, extremes, first_row, rows_of
 from aitia.engine.capture.observers.nonfinite_state import bad_parameters, bad_states, update_of
 from aitia.engine.capture.observers.replay_backward import find_gradient
-from aitia.engine.capture.observers.replay_forward import find_origin
+from aitia.engine.capture.observers.replay_forward import alone, find_origin
 from aitia.engine.capture.observers.singular import Singular, at_singularity, find, follow, saved
 
 MAX_FACTS: Final = 2
@@ -243,7 +243,7 @@ class Watch(Observer):
 
     def _name(self, model: nn.Module, within: str | None) -> str:
         """The recording's name of a module of a copy; empty for the model itself and what lies outside of it."""
-        inner = model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
+        inner = alone(model)
         original = dict(inner.named_modules()).get(within or "")
         return (
             (self.recorder.name_of(original) if original is not None and original is not inner else None)

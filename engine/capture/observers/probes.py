@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from aitia.engine.capture.observers.base import LossCall, Observer
 from aitia.engine.capture.observers.probe_set import NEED_STEADY, PROBES, SAMPLES, Subject, first_float
-from aitia.engine.capture.observers.replay_forward import quiet
+from aitia.engine.capture.observers.replay_forward import alone, quiet
 
 SHARE: Final = 0.02
 """Share of the run's time that experiments may take …"""
@@ -102,7 +102,7 @@ class Watch(Observer):
         with quiet(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                twin = copy.deepcopy(model)
+                twin = copy.deepcopy(alone(model))
             except Exception as error:  # noqa: BLE001 - not every model can be copied
                 self.recorder.fact("recorder", data={"what": "model could not be copied", "detail": str(error)[:500]})
                 return

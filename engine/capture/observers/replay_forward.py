@@ -55,8 +55,7 @@ def find_origin(model: nn.Module, call: Call, any_input: bool = False) -> dict[s
 
 def twin_of(model: nn.Module) -> nn.Module | None:
     """A copy that can be run without anybody noticing; None where it is too large."""
-    if isinstance(model, nn.parallel.DistributedDataParallel):  # its forward would talk to the other ranks
-        model = model.module
+    model = alone(model)
     if sum(p.numel() * p.element_size() for p in (*model.parameters(), *model.buffers())) > LARGEST:
         return None
     twin = copy.deepcopy(model)
@@ -64,6 +63,11 @@ def twin_of(model: nn.Module) -> nn.Module | None:
         module._forward_hooks.clear()  # the program's own hooks may keep what they see
         module._backward_hooks.clear()
     return twin
+
+
+def alone(model: nn.Module) -> nn.Module:
+    """The model inside a data-parallel wrapper, whose forward would talk to the other ranks."""
+    return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
 
 
 def in_autocast(autocast: tuple[str, torch.dtype] | None) -> contextlib.AbstractContextManager[Any]:
@@ -76,12 +80,25 @@ def quiet() -> Iterator[None]:
     """Random streams as before afterwards, nothing printed."""
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     python, numbers = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=devices), contextlib.redirect_stdout(io.StringIO()):
+    group = torch.distributed.is_available() and torch.distributed.is_initialized()
+    silence: Any = contextlib.nullcontext()
+    if group:
+        silence = _Alone()  # type: ignore[no-untyped-call]  # torch publishes no types for it
+    with torch.random.fork_rng(devices=devices), contextlib.redirect_stdout(io.StringIO()), silence:
         try:
             yield
         finally:
             random.setstate(python)
             np.random.set_state(numbers)
+
+
+class _Alone(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's class hook has no types
+    """Refuses collectives: the other ranks do not take part in our experiments, and would be waited for."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if "c10d" in func._schema.name.partition("::")[0]:
+            raise RuntimeError(f"{func._schema.name} would wait for the other ranks")
+        return func(*args, **(kwargs or {}))
 
 
 class _Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's class hook has no types

@@ -167,7 +167,19 @@ def diagnose(run: Run) -> Diagnosis:
         hypotheses=tuple(hypotheses),
         evidence=tuple(ledger),
         next_measurements=_next(verdict, judgement, shown),
+        cost=_cost(case),
     )
+
+
+def _cost(case: Case) -> dict[str, float]:
+    """What the recording cost the program."""
+    fact = case.run.fact("probes")
+    recorder = case.run.table("step")["recorder_s"]
+    found = {"recorder_s": round(float(np.nansum(recorder)), 4)} if len(recorder) else {}
+    if fact is not None:
+        names = {"run_s": "run_s", "experiments_s": "took_s", "budget_s": "budget_s"}
+        found |= {name: round(float(fact.data[key]), 4) for name, key in names.items()}
+    return found
 
 
 def _hypothesis(case: Case, n: int, suspect: Suspect, ledger: list[Evidence], judgement: Judgement) -> CausalHypothesis:

@@ -291,6 +291,8 @@ class Diagnosis(Record):
     hypotheses: Annotated[tuple[CausalHypothesis, ...], Field(max_length=MAX_HYPOTHESES)] = ()
     evidence: tuple[Evidence, ...] = ()
     next_measurements: tuple[str, ...] = ()
+    cost: dict[str, float] = Field(default_factory=dict)
+    """Seconds: `run_s`, `recorder_s` (within its steps), `experiments_s` (after its end) and their `budget_s`."""
     notes: tuple[str, ...] = ()
     """What was refused of a language model's answer, and why; why a model that was named was not asked."""
 

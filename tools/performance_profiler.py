@@ -53,6 +53,10 @@ class PerformanceReport(ToolResult):
     first_step_seconds: float | None = None
     samples_per_second: float | None = None
     recorder_share: float | None = None
+    experiments_seconds: float | None = None
+    """What the experiments after the end of the training took; they are no part of any step."""
+    experiments_share: float | None = None
+    """… of the run's time."""
     slowdown: float | None = None
     """Median step time at the end over the median at the beginning."""
     spikes: int = 0
@@ -83,6 +87,8 @@ class PerformanceProfiler:
                 steps_measured=count,
             )
         ledger = Ledger("performance_profiler")
+        fact = self._run.fact("probes")
+        took, run_s = (float(fact.data["took_s"]), float(fact.data["run_s"])) if fact is not None else (None, None)
         phases = self._phases(table, total)
         report = PerformanceReport(
             run=self._run.id,
@@ -94,6 +100,8 @@ class PerformanceProfiler:
             first_step_seconds=number_of(float(self._table["step_s"][0])),
             samples_per_second=number_of(float(np.nansum(table["batch_size"])) / total),
             recorder_share=number_of(float(recorder.sum()) / (float(recorder.sum()) + total)),
+            experiments_seconds=number_of(took),
+            experiments_share=number_of(took / run_s) if took is not None and run_s else None,
             slowdown=number_of(median(ends(times)[1]) / median(ends(times)[0])) if len(times) >= MIN_TREND else None,
             spikes=int(np.sum(times > SPIKE * median(times))),
             syncs_per_step=number_of(median(table["syncs"])),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - the field's own name for it
 from torch import Tensor, nn
+
+from aitia.engine.reason import diagnose
 
 
 def train(model: nn.Module, x: Tensor, y: Tensor, steps: int = 3) -> None:
@@ -195,3 +198,35 @@ def test_model_left_in_evaluation_mode(recording: Any) -> None:
         train(nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Linear(8, 3)).eval(), *vectors())
 
     assert probe(recording, "batch_mixing")["mixing"] is False
+
+
+def test_experiments_keep_to_their_budget(recording: Any) -> None:
+    """What does not fit is left out before it begins, and the run says what all of it took."""
+
+    class Slow(nn.Module):
+        """A model whose forward takes a tenth of a second."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            time.sleep(0.1)
+            out: Tensor = self.layer(x)
+            return out
+
+    model = Slow()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with recording:
+        for _ in range(2):
+            optimizer.zero_grad()
+            F.cross_entropy(model(torch.randn(8, 4)), torch.arange(8) % 3).backward()
+            optimizer.step()
+    (told,) = recording.data("probes")
+    skipped = [p["name"] for p in recording.data("probe") if p.get("skipped")]
+
+    assert told["budget_s"] == 0.5
+    assert "fit_one_batch" in skipped
+    assert told["skipped"] == len(skipped)
+    assert told["made"] + told["skipped"] == 9
+    assert diagnose(recording.run).cost["experiments_s"] == pytest.approx(told["took_s"], abs=1e-3)

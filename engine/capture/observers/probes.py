@@ -26,8 +26,11 @@ LARGEST_MODEL: Final = 256_000_000
 """Bytes of a model that is kept until the end and copied."""
 LARGEST_BATCH: Final = 64_000_000
 """Bytes of a batch that is kept."""
-COST_OF_FIT: Final = 120
-"""Forwards that learning one batch costs: 30 steps of forward and backward, with the optimizer."""
+FORWARDS: Final = {
+    "two_evals": 3, "unit_symmetry": 1, "batch_mixing": 2, "affine": 4, "causal": 3, "position": 3, "later_inputs": 5,
+    "train_eval_gap": 2, "fit_one_batch": 120,
+}  # fmt: skip
+"""Forwards that an experiment costs; learning one batch: 30 steps of forward and backward, with the optimizer."""
 
 
 _Loss = tuple[Callable[..., Any], dict[str, Any], torch.Size]
@@ -49,6 +52,12 @@ class Watch(Observer):
         """Positional and keyword inputs and the loss of the last backward."""
         self._output: Tensor | None = None
         self._loss: _Loss | None = None
+        self._begun = 0.0
+        self._forward_s = 0.0
+        """What the last forward of the program took."""
+
+    def before_root(self, root: int, module: nn.Module, args: tuple[Any, ...], kwargs: Any) -> None:
+        self._begun = time.perf_counter()
 
     def after_root(self, root: int, module: nn.Module, args: tuple[Any, ...], kwargs: Any, output: Any) -> None:
         if not self.recorder.measuring or not torch.is_grad_enabled():
@@ -60,7 +69,7 @@ class Watch(Observer):
         tensors = [t for t in (*args, *kwargs.values()) if isinstance(t, Tensor)]
         if not tensors or sum(t.numel() * t.element_size() for t in tensors) > LARGEST_BATCH:
             return
-        self._seen, self._loss = module, None
+        self._seen, self._loss, self._forward_s = module, None, time.perf_counter() - self._begun
         self._args = tuple(a.detach() if isinstance(a, Tensor) else a for a in args)
         self._kwargs = {k: v.detach() if isinstance(v, Tensor) else v for k, v in kwargs.items()}
         found = first_float(output)
@@ -97,30 +106,39 @@ class Watch(Observer):
         self._output = self._loss = None
         if model is None or not _finite(model):  # a program that never steps has a model all the same
             return
-        budget = min(AT_MOST, max(AT_LEAST, SHARE * self.recorder.seconds()))
+        run_s = self.recorder.seconds()
+        budget = min(AT_MOST, max(AT_LEAST, SHARE * run_s))
         started = time.perf_counter()
+        made, skipped = self._within(model, args, kwargs, loss, started + budget)
+        took = time.perf_counter() - started
+        data = {"budget_s": budget, "took_s": took, "run_s": run_s, "made": made, "skipped": skipped}
+        self.recorder.fact("probes", data=data)
+
+    def _within(
+        self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], loss: _Loss | None, deadline: float
+    ) -> tuple[int, int]:
+        """Make what fits in before the deadline: how many experiments were made, how many were left out."""
         with quiet(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
                 twin = copy.deepcopy(alone(model))
             except Exception as error:  # noqa: BLE001 - not every model can be copied
                 self.recorder.fact("recorder", data={"what": "model could not be copied", "detail": str(error)[:500]})
-                return
+                return 0, 0
             for module in twin.modules():
                 module._forward_hooks.clear()  # the program's own hooks may keep what they see
             subjects = _subjects(twin, args, kwargs, loss)
-            if subjects is not None:
-                self._experiment(*subjects, started + budget)
+            return self._experiment(*subjects, deadline) if subjects is not None else (0, 0)
 
-    def _experiment(self, few: Subject, whole: Subject, deadline: float) -> None:
-        steady, cost = True, 0.0
+    def _experiment(self, few: Subject, whole: Subject, deadline: float) -> tuple[int, int]:
+        steady, cost, made, skipped = True, self._forward_s, 0, 0
         for probe in PROBES:
             name = probe.__name__
             if (name in NEED_STEADY and not steady) or (name == "fit_one_batch" and whole.loss is None):
                 continue
             start = time.perf_counter()
-            expected = cost * (COST_OF_FIT if name == "fit_one_batch" else 4)
-            if start + expected > deadline:
+            if start + cost * FORWARDS[name] > deadline:
+                skipped += 1
                 self.recorder.fact("probe", data={"name": name, "skipped": "no time left"})
                 continue
             try:
@@ -128,6 +146,7 @@ class Watch(Observer):
             except Exception as error:  # noqa: BLE001 - an experiment may ask of a model what it cannot do
                 result = {"failed": f"{type(error).__name__}: {error}"[:300]}
             took = time.perf_counter() - start
+            made += 1
             if name == "two_evals" and result is not None:
                 steady = not result.get("differ", True)
                 start = time.perf_counter()  # the first forward of a copy is slower than those that follow
@@ -135,6 +154,7 @@ class Watch(Observer):
                 cost = time.perf_counter() - start
             if result is not None:
                 self.recorder.fact("probe", data={"name": name, **result, "seconds": took})
+        return made, skipped
 
 
 def _finite(model: nn.Module) -> bool:

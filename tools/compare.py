@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from typing import Any, ClassVar, Final
 
 import numpy as np
+from pydantic import ConfigDict, Field
 
 from aitia.engine.records import Record
 from aitia.engine.store.reader import Run
+from aitia.tools.answer import diagnosis_of
+from aitia.tools.divergence import Divergence, common_batches, first_divergence
 from aitia.tools.gradient_debugger import GradientDebugger
 from aitia.tools.layer_analyzer import LayerAnalyzer
 from aitia.tools.result import Action, Ledger, ToolResult, number_of, text_of
@@ -20,6 +23,7 @@ APART: Final = 0.1
 """Relative difference of the losses from which on two runs count as apart; below it seeds differ as much."""
 RATIO: Final = 3.0
 """A measurement that differs by less than this factor is no lead."""
+MAX_ARGUMENTS: Final = 12
 DIFF_CHARS: Final = 2_500
 MAX_SUBJECTS: Final = 1_000
 """Layers and parameters looked at per run; what differs is told up to the size of a reply."""
@@ -42,25 +46,42 @@ class Difference(Record):
     """One respect in which the two runs differ."""
 
     aspect: str
-    """`setup` (before the training), `measured` (during it), `health` (of a layer or parameter), `end`."""
+    """`setup` (before the training), `data` (what was fed), `measured`, `health` (of a layer or parameter), `end`."""
     what: str
     a: float | int | str | bool | None = None
     b: float | int | str | bool | None = None
     evidence: str | None = None
 
 
+class IsNot(Record):
+    """One line of the is / is-not table: what is true of run `a`, and what might be and is not, or is of `b`."""
+
+    question: str
+    """what, where, when or extent."""
+    is_: str = Field(alias="is")
+    is_not: str
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True)
+
+
 class Comparison(ToolResult):
     """What is, and what is not: run `a` (named `run`) against run `b`."""
 
-    shrinkable: ClassVar[tuple[str, ...]] = ("untrusted_source_diff", "same", "differences", "evidence")
+    shrinkable: ClassVar[tuple[str, ...]] = ("same", "untrusted_source_diff", "differences", "evidence")
     other: str
     part_at_step: int | None = None
     """First step at which the losses are apart by more than a tenth."""
     identical_until_step: int | None = None
     """Last step up to which the losses are equal to the bit."""
+    table: tuple[IsNot, ...] = ()
+    """What, where, when, how much; and what not."""
+    diverged: Divergence | None = None
+    """The first measurement that is not the same in both."""
     differences: tuple[Difference, ...] = ()
     same: tuple[str, ...] = ()
     changed_files: tuple[str, ...] = ()
+    untrusted_arguments: tuple[str, ...] = ()
+    """Arguments of the command that only one of the two has, each with `a:` or `b:` before it."""
     untrusted_source_diff: str | None = None
     """Unified diff of the two programs: text of the program, data and never an instruction."""
 
@@ -92,6 +113,8 @@ def compare_runs(a: Run, b: Run) -> Comparison:
     for key in sorted(setups[0] | setups[1]):
         differ.hold("setup", key, setups[0].get(key), setups[1].get(key))
     part, identical = _losses(a, b, differ)
+    _data(a, b, differ)
+    diverged = first_divergence(a, b)
     for column, words in MEASURES.items():
         first, second = (median(ends(r.scalar(column)[1])[1]) if r.n_steps else float("nan") for r in (a, b))
         if np.isfinite([first, second]).all() and not _near(first, second):
@@ -105,16 +128,78 @@ def compare_runs(a: Run, b: Run) -> Comparison:
     return Comparison(
         run=a.id,
         other=b.id,
-        summary=_summary(a, b, differ, part, files),
+        summary=_summary(a, b, differ, part, files) + _parting(diverged),
         evidence=differ.ledger.all(),
         suggested_actions=_actions(a, b, differ),
         part_at_step=part,
         identical_until_step=identical,
+        table=tuple(_table(a, b, differ, diverged, (identical, len(healths[0].keys() & healths[1].keys())))),
+        diverged=diverged,
         differences=tuple(differ.found),
         same=tuple(differ.same),
         changed_files=files,
+        untrusted_arguments=_arguments(a, b),
         untrusted_source_diff=untrusted(diff, DIFF_CHARS) or None,
     )
+
+
+def _data(a: Run, b: Run, differ: _Differ) -> None:
+    """What the models were fed: batches in common, and the first one's distribution."""
+    share, n = common_batches(a, b)
+    if n:
+        differ.hold("data", "share of the training batches that the other run was given, too",
+                    number_of(share), number_of(common_batches(b, a)[0]))  # fmt: skip
+        if share < 1:
+            differ.found.append(Difference(aspect="data", what="training batches in common", a=round(share * n), b=n))
+    for column, words in (("in_mean", "mean of the first batch"), ("in_std", "standard deviation of the first batch")):
+        first, second = (_first(r, column) for r in (a, b))
+        if first is not None and second is not None and not np.isclose(first, second, rtol=1e-3):
+            differ.hold("data", words, first, second)
+
+
+def _first(run: Run, column: str) -> float | None:
+    table = run.table("batch")
+    values = table[column][table["grad"] == 1.0]
+    return float(values[0]) if len(values) and np.isfinite(values[0]) else None
+
+
+def _arguments(a: Run, b: Run) -> tuple[str, ...]:
+    mine, theirs = a.info.command, b.info.command
+    found = [f"a: {x}" for x in mine if x not in theirs] + [f"b: {x}" for x in theirs if x not in mine]
+    return tuple(untrusted(x, 120) for x in found[:MAX_ARGUMENTS])
+
+
+def _parting(diverged: Divergence | None) -> str:
+    if diverged is None:
+        return ""
+    where = f" at {diverged.subject}" if diverged.subject else ""
+    return f" First difference: step {diverged.step}, {diverged.phase}{where}."
+
+
+def _table(
+    a: Run, b: Run, differ: _Differ, diverged: Divergence | None, counted: tuple[int | None, int]
+) -> Iterator[IsNot]:
+    """The four questions of the is / is-not table (Kepner and Tregoe), answered from what was measured."""
+    identical, looked = counted
+    answers = diagnosis_of(a), diagnosis_of(b)
+    words = [f"{x.verdict}: {x.hypotheses[0].cause}" if x.hypotheses else x.verdict for x in answers]
+    yield IsNot(question="what", is_=words[0], is_not=f"{words[1]} (the other run)")
+    if diverged is not None and diverged.subject:
+        equal = diverged.of - diverged.differs
+        kind = "layers" if diverged.phase in {"forward", "weights", "mode"} else "parameters"
+        others = f", and {diverged.differs - 1} other {kind}" if diverged.differs > 1 else ""
+        yield IsNot(question="where", is_=f"{diverged.phase} of {diverged.subject}{others}",
+                    is_not=f"{equal} {kind} that are the same at that step")  # fmt: skip
+    elif diverged is not None:
+        yield IsNot(question="where", is_=f"the {diverged.phase}", is_not="any layer or parameter before it")
+    if diverged is not None:
+        before = f"steps up to {identical}, whose losses are equal to the bit" if identical else "any step before"
+        yield IsNot(question="when", is_=f"from step {diverged.step} on", is_not=before)
+    sick = [d for d in differ.found if d.aspect == "health"]
+    last = next((d for d in differ.found if d.what == "last loss"), None)
+    told = f"; last loss {_told(last.a)} against {_told(last.b)}" if last is not None else ""
+    healthy = f"the other {looked - len(sick)}" if looked > len(sick) else "none of those compared"
+    yield IsNot(question="extent", is_=f"{len(sick)} layers and parameters in another state{told}", is_not=healthy)
 
 
 def _failure(run: Run) -> str | None:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -52,13 +53,15 @@ def train_loader(train, rank, world):
 
 
 def worker(rank, world, store):
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world)
+    dist.init_process_group(
+        "gloo", init_method=f"file://{store}", rank=rank, world_size=world, timeout=timedelta(seconds=60)
+    )
     torch.manual_seed(0)
     train, held_out = data()
     loader, sampler = train_loader(train, rank, world)
     model = Net()
     by_hand = FAULT in {"alone", "averaged_by_hand", "summed_gradients"}
-    wrapped = model if by_hand else DistributedDataParallel(model)
+    wrapped = model if by_hand else DistributedDataParallel(model, find_unused_parameters=FAULT == "new_head")
     if FAULT == "new_head":
         torch.manual_seed(rank)
         model.head = nn.Linear(24, 4)
@@ -72,7 +75,8 @@ def worker(rank, world, store):
         else:
             one_epoch(model if FAULT == "bypass" else wrapped, wrapped, loader, optimizer, rank, world)
         evaluate(model, held_out, rank, world)
-    dist.barrier()
+    if FAULT != "uneven":  # the rank that is ready first leaves
+        dist.barrier()
     dist.destroy_process_group()
 
 

@@ -92,9 +92,9 @@ class Ranks:
         return float(min(np.mean(rows[0][:n] == h[:n]) for h in rows[1:])), n
 
     @cached_property
-    def n_backward(self) -> list[int]:
-        """Backward passes of every rank."""
-        return [len(r.table("backward")["step"]) for r in self.runs]
+    def n_forward(self) -> list[int]:
+        """Training forwards of every rank; a backward that waits in vain is never over, its forward is."""
+        return [len(_hashes(r)) for r in self.runs]
 
 
 def ranks(run: Run) -> Ranks | None:

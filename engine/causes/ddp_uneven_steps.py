@@ -17,11 +17,11 @@ _LOST = re.compile(r"connection closed|timed out|timeout|peer|gloo|nccl|socket|s
 
 
 def weigh(case: Case) -> Iterator[Weight]:
-    """Different numbers of backward passes, and an end that is not a common one."""
+    """Different numbers of training forwards, and an end that is not a common one."""
     group = case.ranks
     if group is None or any(group.use("joined")) or any(r.info.status is RunStatus.RUNNING for r in group.runs):
         return
-    counts = group.n_backward
+    counts = group.n_forward
     if max(counts) - min(counts) < 1 or not (any(group.use("wrapped")) or any(group.use("gradients"))):
         return
     longest = group.runs[counts.index(max(counts))].info
@@ -34,7 +34,7 @@ def weigh(case: Case) -> Iterator[Weight]:
     told = ", ".join(f"rank {r.info.rank}: {n}" for r, n in zip(group.runs, counts, strict=True))
     yield supports(
         DECISIVE if shortest.status is RunStatus.FINISHED else STRONG,
-        f"ranks made different numbers of backward passes ({told}); the longest one ended {longest.status} while the "
+        f"ranks made different numbers of training forwards ({told}); the longest one ended {longest.status} while the "
         f"shortest one ended {shortest.status}",
         tool="error_diagnoser",
         step=min(counts) + 1,

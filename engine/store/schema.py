@@ -229,6 +229,8 @@ FACT_KINDS: Final[dict[str, str]] = {
     "the operation",
     "probes": "the experiments after the end as a whole. data: budget_s (2 % of the run, at least 0.5 s, at most 5 s), "
     "took_s, run_s, made, skipped (for want of time)",
+    "compilations": "at the end, where torch.compile was used. data: n_frames, n (compilations), again (of these: "
+    "recompilations), seconds, limit (it gave up), reasons [text of the compiler, untrusted]",
     "process_group": "this process joined a group of ranks. data: rank, world",
     "ddp_built": "a model was wrapped for data parallelism. data: cls, n_parameters; location: where",
     "ddp_use": "at the end. data: wrapped, bare (training forwards through the wrapper, and of its inner module directly), "

@@ -29,6 +29,7 @@ OBSERVERS: Final = (
     "copies",
     "inputs",
     "ddp",
+    "compiled",
     "cost",
     "probes",
 )

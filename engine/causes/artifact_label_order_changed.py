@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 
 from aitia.engine.case import Case, Floats
 from aitia.engine.causes.base import DECISIVE, STRONG, Cause, Weight, supports, symptom
 
+Ids = npt.NDArray[np.int64]
 SURE = 0.6
 """Share of a class's samples that go to one class: the model knows the class, whatever it is called."""
 FEWEST = 8
@@ -47,12 +49,12 @@ def weigh(case: Case) -> Iterator[Weight]:
     )
 
 
-def _mapping(table: Floats) -> tuple[Floats, Floats, Floats]:
+def _mapping(table: Floats) -> tuple[Ids, Ids, Floats]:
     """Classes that are clearly recognised as one class, that class, and the share of their samples."""
     counts = table.sum(axis=1)
     share = table.max(axis=1) / np.maximum(counts, 1.0)
     clear = np.flatnonzero((counts >= FEWEST) & (share >= SURE))
-    return clear, table.argmax(axis=1)[clear], share[clear]
+    return clear.astype(np.int64), table.argmax(axis=1)[clear].astype(np.int64), share[clear]
 
 
 CAUSE = Cause(

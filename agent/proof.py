@@ -131,7 +131,7 @@ class Prover:
         verdict = self._compare(hypothesis, readings)
         test = TestProof(reason=verdict.reason)
         if verdict.status in {"proved", "unfinished"}:
-            readings += self._second(hypothesis, files, steps)
+            readings += self._second(hypothesis, files, steps, check.steps)
             verdict = self._compare(hypothesis, readings)
             test, check = self.test(hypothesis, check, steps)
         return Proof(verdict=verdict, readings=tuple(readings), test=test, seconds=_since(started)), check
@@ -157,11 +157,13 @@ class Prover:
             self.repaired[hypothesis.cause] = played[0]
         return [read(p, hypothesis.cause, self.recorded) for p in (self._placebos[wanted], played[0])]
 
-    def _second(self, hypothesis: CausalHypothesis, files: Mapping[str, str], steps: int | None) -> list[Reading]:
-        """The repaired program and a mutant of the repair, both with another seed."""
+    def _second(
+        self, hypothesis: CausalHypothesis, files: Mapping[str, str], steps: int | None, soon: int | None
+    ) -> list[Reading]:
+        """The repaired program, and as far as its test looks a mutant of the repair, both with another seed."""
         self._mutants = mutants(self.before, files)
         after = {**self.before, **files}
-        played = self._replays.play([Trial("repaired", after, (), NEXT_SEED, steps), self._mutant(0, steps)])
+        played = self._replays.play([Trial("repaired", after, (), NEXT_SEED, steps), self._mutant(0, soon)])
         self._again = {"repaired again": played[0], "mutant": played[1]}
         return [read(p, hypothesis.cause, self.recorded) for p in played]
 
@@ -176,19 +178,22 @@ class Prover:
             return TestProof(reason="pytest is not installed (pip install pytest)"), check
         long = self.recordings(hypothesis.cause, steps)
         fallback = bounded(self.recorded, hypothesis, by_diagnosis(hypothesis.cause))
-        if check.steps != steps:
-            trials = [replace(p.trial, steps=check.steps) for p in long.values()]
-            first = self._run_test(hypothesis, check, dict(zip(long, self._replays.play(trials), strict=True)))
-        else:
-            first = self._run_test(hypothesis, check, long)
+        first = self._run_test(hypothesis, check, self._bounded(long, check.steps))
         if first.status == "proved" or check == fallback or fallback.steps != steps:
             return first, check
-        second = self._run_test(hypothesis, fallback, long)  # the number did not show it: let the diagnosis judge
+        # The number did not show it: let the diagnosis judge.
+        second = self._run_test(hypothesis, fallback, self._bounded(long, fallback.steps))
         return (second, fallback) if second.status == "proved" else (first, check)
 
     def judge(self, hypothesis: CausalHypothesis, check: Invariant, steps: int | None) -> TestProof:
         """Of one more assertion, on the recordings that `prove` made."""
-        return self._run_test(hypothesis, check, self.recordings(hypothesis.cause, steps))
+        return self._run_test(hypothesis, check, self._bounded(self.recordings(hypothesis.cause, steps), steps))
+
+    def _bounded(self, played: Mapping[str, Played], steps: int | None) -> dict[str, Played]:
+        """The same trials ended after so many steps; those that were not are run."""
+        other = {name: replace(p.trial, steps=steps) for name, p in played.items() if p.trial.steps != steps}
+        again = self._replays.play(list(other.values())) if other else []
+        return {**played, **dict(zip(other, again, strict=True))}
 
     def recordings(self, cause: str, steps: int | None) -> dict[str, Played]:
         """The four runs that the test of the last repair is judged on."""

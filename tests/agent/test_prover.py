@@ -58,7 +58,14 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     with Replays(run, project, preload=("pytest", "aitia.testing")) as replays:
         prover = Prover(replays, run)
         proof, check = prover.prove(HYPOTHESIS, {"train.py": REPAIRED})
-        yield Bench(prover, proof, check, prover.recordings(HYPOTHESIS.cause, None), list(prover._mutants), project)
+        yield Bench(
+            prover,
+            proof,
+            check,
+            prover._bounded(prover.recordings(HYPOTHESIS.cause, None), None),
+            list(prover._mutants),
+            project,
+        )
 
 
 def test_the_mechanism_flips_and_the_test_is_red_green_green_red(bench: Bench) -> None:

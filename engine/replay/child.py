@@ -11,7 +11,6 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,38 +20,13 @@ from aitia.engine.capture.launch import Launch
 from aitia.engine.capture.session import Level
 from aitia.engine.replay import change_steps, change_values, confine
 from aitia.engine.replay.bench import BENEATH, ON_TOP, by_recorder, put, replace
+from aitia.engine.replay.job import Job
 from aitia.engine.replay.vocabulary import VARIABLE, Change, load
 
 TABLES = (change_steps, change_values)
 """The modules that fill the tables of changes."""
 MAX_MASKED = 20
 """Places at which a value is hidden that are told."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One process of a replay, as it travels to the process that forks it."""
-
-    argv: tuple[str, ...]
-    """The program and its arguments, or the arguments of pytest."""
-    cwd: str
-    runs: str
-    """Where its recording goes."""
-    output: str
-    """File for what it prints."""
-    seconds: float
-    """Deadline."""
-    kind: str = "program"
-    """`program` or `test`."""
-    steps: int | None = None
-    """Optimizer steps after which it ends; None: at its own end."""
-    changes: str = "[]"
-    root: str = ""
-    """The original project: entries of the module search path beneath it are turned to the copy."""
-    limits: dict[str, int] = field(default_factory=dict)
-    """Bytes of `memory` and of one `file`."""
-    recorded: dict[str, str] = field(default_factory=dict)
-    """For a test: number of steps (`all` for the whole program) → the recording that is judged."""
 
 
 def become(job: Job) -> NoReturn:

@@ -24,7 +24,7 @@ from aitia.engine.replay import confine
 from aitia.engine.replay.sandbox import environment
 
 if TYPE_CHECKING:
-    from aitia.engine.replay.child import Job
+    from aitia.engine.replay.job import Job
 
 POLL_S = 0.02
 GRACE_S = 2.0
@@ -158,7 +158,8 @@ def _batch(jobs: list[dict[str, Any]], at_once: int) -> list[Outcome]:
 
 
 def _fork(job: dict[str, Any]) -> int:
-    from aitia.engine.replay.child import Job, become
+    from aitia.engine.replay.child import become  # has torch loaded
+    from aitia.engine.replay.job import Job
 
     job["argv"] = tuple(job["argv"])
     made = Job(**job)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aitia.engine.replay import sandbox
+from aitia.engine.replay.job import Job
 from aitia.engine.replay.nursery import WORTH_PRELOADING, Nursery
 from aitia.engine.replay.vocabulary import Change, dump
 from aitia.engine.store.reader import Run, list_runs
@@ -78,8 +79,6 @@ class Replays:
 
     def play(self, trials: Sequence[Trial]) -> list[Played]:
         """Run the trials, two at a time."""
-        from aitia.engine.replay.child import Job  # loads torch
-
         folders = [self._copy(t.sources) for t in trials]
         jobs = [
             Job(
@@ -100,8 +99,6 @@ class Replays:
 
     def test(self, text: str, played: Played, seconds: float) -> tuple[int | None, str]:
         """Run a regression test against a trial's recording; exit code of pytest (None: deadline) and its output."""
-        from aitia.engine.replay.child import Job  # loads torch
-
         folder = self._copy(played.trial.sources)
         project = folder / "project"
         path = project / "tests" / "test_proof.py"

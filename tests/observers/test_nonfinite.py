@@ -181,3 +181,24 @@ def test_looking_for_the_origin_changes_nothing(recording: Any) -> None:
         watched = program()
 
     assert watched == plain
+
+
+def test_function_transforms_are_left_alone(recording: Any) -> None:
+    """Tensors inside of grad and vmap are wrappers that can be neither kept nor hooked."""
+    model = nn.Linear(4, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    weights = {name: p.detach() for name, p in model.named_parameters()}
+
+    def loss(p: dict[str, Tensor], x: Tensor) -> Tensor:
+        return torch.func.functional_call(model, p, (x,)).sum()
+
+    with recording:
+        for _ in range(2):
+            torch.func.grad(loss)(weights, torch.randn(3, 4))
+            torch.func.vmap(torch.func.grad(loss), (None, 0))(weights, torch.randn(5, 3, 4))
+            torch.func.jacrev(model)(torch.randn(3, 4))
+            optimizer.zero_grad()
+            model(torch.randn(3, 4)).sum().backward()
+            optimizer.step()
+
+    assert recording.data("recorder") == []

@@ -46,9 +46,13 @@ class Held:
         self.calls: deque[Call] = deque(maxlen=MAX_HELD)
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._random: dict[int, bool] = {}
+        self._begun = False
 
     def begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """A forward begins."""
+        self._begun = not _transformed()
+        if not self._begun:
+            return
         state = torch.get_rng_state() if self._draws(module) else None
         device = self._device
         autocast = (device, torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else None
@@ -56,7 +60,7 @@ class Held:
 
     def end(self, output: Any) -> None:
         """It ended: ask for the gradients of what it returned."""
-        if not self.calls:
+        if not self.calls or not self._begun or _transformed():
             return
         call = self.calls[-1]
         for number, tensor in enumerate(floats(output)):
@@ -73,6 +77,11 @@ class Held:
                 isinstance(m, DROPOUT) or "Dropout" in type(m).__name__ for m in module.modules()
             )
         return module.training and self._random[id(module)]
+
+
+def _transformed() -> bool:
+    """Whether a transform of torch.func (grad, vmap …) is running: its tensors are wrappers that do not outlive it."""
+    return torch._C._functorch.peek_interpreter_stack() is not None
 
 
 def _keeper(call: Call, number: int) -> Any:

@@ -7,7 +7,7 @@ import math
 import time
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from torch import Tensor
@@ -17,6 +17,9 @@ from aitia.engine.capture import stats
 if TYPE_CHECKING:
     from aitia.engine.capture.entries import ParameterEntry
     from aitia.engine.capture.recorder import Recorder
+
+MOST_STEPS: Final = 64
+"""Steps in a row whose parameters are kept in a list before it is cut to those that differ."""
 
 
 class Backward:
@@ -30,7 +33,9 @@ class Backward:
         self.n_backward = 0
         """Calls since the last step."""
         self._used: dict[int, ParameterEntry] = {}
-        """Parameters whose gradient has been used by a step and may still be there."""
+        """Parameters whose gradient has been used by a step and may still be there …"""
+        self._just_used: list[ParameterEntry] = []
+        """… of the latest steps, not looked at since."""
         self._kept: dict[int, Any] = {}
         """Copies of such gradients, so that what this step adds can be told apart (fully measured steps only)."""
         self._no_copies = False
@@ -46,7 +51,7 @@ class Backward:
         def backward(*args: Any, **kwargs: Any) -> Any:
             if recorder.in_backward or recorder.idle():
                 return original(*args, **kwargs)
-            call = recorder.own(self._begin, args, kwargs)
+            call = recorder.quick(self._begin, args, kwargs)
             recorder.in_backward = True
             start = time.perf_counter()
             try:
@@ -55,7 +60,7 @@ class Backward:
                 recorder.in_backward = False
                 took = time.perf_counter() - start
             if call is not None:
-                recorder.own(self._end, call, took)
+                recorder.quick(self._end, call, took)
             return result
 
         @functools.wraps(original_grad)
@@ -88,7 +93,7 @@ class Backward:
 
     def _begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Call | None:
         recorder = self._recorder
-        recorder.forward.stack.clear()
+        recorder.forward.clear()
         given = args[0] if args else kwargs.get("tensors")
         roots = [given] if isinstance(given, Tensor) else [t for t in given or () if isinstance(t, Tensor)]
         if not roots:
@@ -109,7 +114,7 @@ class Backward:
         self.total += 1
         self.n_backward += 1
         recorder.tally["backward_s"] = recorder.tally.get("backward_s", 0.0) + took
-        carried = self._what_was_added_to(call)
+        carried = self._what_was_added_to(call) if call.waiting else 0.0
         row: dict[str, float | int] = {
             "step": recorder.step + 1,
             "time": recorder.seconds(),
@@ -140,8 +145,9 @@ class Backward:
             if not math.isfinite(loss):
                 recorder.pace.alert()
 
-        if root.device.type == "cpu":
-            tell([sum(r.item() if r.numel() == 1 else r.detach().float().mean().item() for r in call.roots)])
+        if root.is_cpu:
+            roots = call.roots
+            tell([root.item() if len(roots) == 1 and root.dim() == 0 else sum(map(_mean, roots))])
         else:
             recorder.later(torch.stack([r.detach().float().mean() for r in call.roots]).sum(), tell)
 
@@ -163,8 +169,9 @@ class Backward:
 
     def stepped(self, entries: list[ParameterEntry]) -> None:
         """These parameters' gradients have been used by a step (or nobody will)."""
-        for entry in entries:
-            self._used[entry.index] = entry
+        self._just_used += entries
+        if len(self._just_used) > MOST_STEPS * len(entries):  # a program that steps and never calls backward
+            self._just_used = list({e.index: e for e in self._just_used}.values())
         self._kept.clear()
         self._no_copies = False
 
@@ -179,9 +186,15 @@ class Backward:
         return now is not None and gradient() is now and _square(now) != 0
 
     def _look_at_used(self, call: _Call) -> None:
-        for index, (mixed, _) in list(self._mixed.items()):
-            if not self._still_there(self._recorder.registry.parameters[index], mixed):
-                del self._mixed[index]
+        if self._mixed:
+            for index, (mixed, _) in list(self._mixed.items()):
+                if not self._still_there(self._recorder.registry.parameters[index], mixed):
+                    del self._mixed[index]
+        just_used, self._just_used = self._just_used, []
+        for entry in just_used:  # most programs have removed these gradients by now
+            tensor = entry.ref()
+            if tensor is not None and tensor.grad is not None:
+                self._used[entry.index] = entry
         if not self._used:
             return
         measuring = self._recorder.pace.measuring
@@ -243,6 +256,10 @@ class _Call:
 
 def _argument(args: tuple[Any, ...], kwargs: dict[str, Any], at: int, name: str) -> Any:
     return args[at] if len(args) > at else kwargs.get(name)
+
+
+def _mean(root: Tensor) -> float:
+    return root.item() if root.numel() == 1 else root.detach().float().mean().item()
 
 
 def _square(gradient: Tensor) -> float:

@@ -39,6 +39,10 @@ class Forward:
         """The model that ran last."""
         self.modes = Modes(recorder)
         self.untracked = Untracked(recorder)
+        self._light: nn.Module | None = None
+        """The outermost module that runs, in a step that is not measured fully: what runs inside of it is let by."""
+        self._depth = 0
+        """Calls of that module from within itself."""
         self._kwargs: Mapping[str, Any] = {}
         self._started = 0.0
         self._grad = False
@@ -54,15 +58,20 @@ class Forward:
         recorder, is_compiling, is_tracing = self._recorder, torch.compiler.is_compiling, torch._C._is_tracing
 
         def before(module: nn.Module, args: tuple[Any, ...]) -> None:
-            if is_compiling() or is_tracing():  # what we compute would become part of the traced graph
+            if is_compiling():  # what we compute would become part of the traced graph
                 return
-            if not (recorder.busy or recorder.off or recorder.in_backward):
+            if self._light is not None:
+                self._depth += module is self._light
+            elif not (recorder.busy or recorder.off or recorder.in_backward or is_tracing()):
                 self._before(module, args)
 
         def after(module: nn.Module, args: tuple[Any, ...], *rest: Any) -> None:
-            if is_compiling() or is_tracing():  # what we compute would become part of the traced graph
+            if is_compiling():  # what we compute would become part of the traced graph
                 return
-            if not (recorder.busy or recorder.off or recorder.in_backward):
+            if self._light is not None:
+                if module is self._light:
+                    self._after_light(module, args, rest)
+            elif not (recorder.busy or recorder.off or recorder.in_backward or is_tracing()):
                 self._after(module, args, rest)
 
         hooks: Any = nn.modules.module
@@ -109,8 +118,26 @@ class Forward:
             if recorder.thread:
                 return
             recorder.thread = threading.get_ident()
-        stack.append(module)
+        if recorder.pace.measuring:
+            stack.append(module)
+        else:
+            self._light, self._depth = module, 0
         recorder.own(self._begin, module, args)
+
+    def _after_light(self, module: nn.Module, args: tuple[Any, ...], rest: tuple[Any, ...]) -> None:
+        if self._depth:
+            self._depth -= 1
+            return
+        self._light = None
+        if self.root is not None and len(rest) == 2:
+            own = self._recorder.quick if self._grad else self._recorder.own  # evaluations are described all the same
+            own(self._end, module, args, rest[0], rest[1])
+        self.root, self._kwargs = None, {}
+
+    def clear(self) -> None:
+        """No forward runs now, whatever became of the last one."""
+        self.stack.clear()
+        self._light = None
 
     def _after(self, module: nn.Module, args: tuple[Any, ...], rest: tuple[Any, ...]) -> None:
         stack = self.stack
@@ -126,14 +153,17 @@ class Forward:
         raised = len(rest) < 2
         recorder = self._recorder
         if not raised and recorder.pace.measuring and self.root is not None:
-            if module._parameters:
-                recorder.own(self.untracked.see, module, torch.is_grad_enabled())
-            if self._grad:
-                recorder.own(recorder.layers.see, module, args, rest[0], rest[1], stack)
+            recorder.own(self._module, module, args, rest[0], rest[1])
         if not stack:
-            if not raised:
+            if not raised and self.root is not None:
                 recorder.own(self._end, module, args, rest[0], rest[1])
             self.root, self._kwargs = None, {}
+
+    def _module(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any) -> None:
+        if module._parameters:
+            self.untracked.see(module, torch.is_grad_enabled())
+        if self._grad:
+            self._recorder.layers.see(module, args, kwargs, output, self.stack)
 
     # ---- root calls --------------------------------------------------------------------------------------------
 

@@ -40,6 +40,7 @@ class Pace:
         self._since = 0
         self._spent = 0.0
         self._allowance = ALLOWANCE[level]
+        self._first = FIRST
 
     def step(self, number: int, took: float, ours: float) -> None:
         """A step ended: `took` seconds in all, `ours` of them."""
@@ -58,7 +59,12 @@ class Pace:
         self._since = 0 if self.measuring else self._since + 1
         self._alert -= 1
         due = self._since + 1 >= min(self.every, max(8, number // DENSITY))
-        self.measuring = number < FIRST or self._spent < self._allowance or self._alert > 0 or due
+        self.measuring = number < self._first or self._spent < self._allowance or self._alert > 0 or due
+
+    def settle(self) -> None:
+        """From now on the budget rules: what the beginning is allowed counts as spent."""
+        self._allowance = self._spent
+        self._first = 0
 
     def alert(self) -> None:
         """Something unusual: look closely for a while."""

@@ -76,7 +76,7 @@ class Params:
 
     def _before(self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         recorder = self._recorder
-        recorder.forward.stack.clear()
+        recorder.forward.clear()
         entry = recorder.registry.optimizer(optimizer)
         recorder.registry.optimizers.first_step(entry, optimizer)
         changed = self._membership(entry, optimizer)
@@ -107,7 +107,7 @@ class Params:
                 break
         else:
             return
-        recorder.forward.stack.clear()
+        recorder.forward.clear()
         entry = step.entry
         recorder.tally["optimizer_s"] = recorder.tally.get("optimizer_s", 0.0) + took - step.started
         recorder.letter(f"S{entry.index}")
@@ -327,7 +327,8 @@ class Params:
         registry.refresh()
         pairs: Pairs = [(e, t) for e in registry.parameters if e.tied_to is None and (t := e.ref()) is not None]
         step = StepReading(None, pairs, False)
-        self._gradients(step, None)
+        with np.errstate(all="ignore"):  # an overflow in a statistic is no warning to the user
+            self._gradients(step, None)
         self._recorder.resolve()
         if pairs:
             self._recorder.writer.wide("param", 0, step.matrix)

@@ -28,6 +28,18 @@ from aitia.engine.capture.signature import Signature
 from aitia.engine.capture.steps import Steps
 
 T = TypeVar("T")
+EVENTS: Final = (
+    "before_root",
+    "after_root",
+    "after_loss",
+    "before_backward",
+    "after_backward",
+    "before_step",
+    "bad_gradient",
+    "after_step",
+    "finish",
+)
+"""Methods of observers that the recorder calls."""
 TOLD_FAULTS: Final = 5
 """Faults of our own that are written down; more of the same tell nothing new."""
 MAX_FAULTS: Final = 50
@@ -75,6 +87,7 @@ class Recorder:
         self.steps = Steps(self)
         self.observers: list[Observer] = []
         self._told: dict[str, tuple[Callable[..., None], ...]] = {}
+        self._muted: set[tuple[int, str]] = set()
         self._finished = False
 
     # ---- what observers use ------------------------------------------------------------------------------------
@@ -156,6 +169,23 @@ class Recorder:
             self.busy = False
             self.spent += time.perf_counter() - start
 
+    def quick(self, function: Callable[..., T], *args: Any) -> T | None:
+        """`own` for what is called at every step and has numpy compute nothing that could overflow."""
+        if self.off:
+            return None
+        if self.busy:
+            return self.safe(function, *args)
+        start = time.perf_counter()
+        self.busy = True
+        try:
+            return function(*args)
+        except Exception as error:  # noqa: BLE001 - no fault of ours may reach the training
+            self.fault(function, error)
+            return None
+        finally:
+            self.busy = False
+            self.spent += time.perf_counter() - start
+
     def fault(self, function: Callable[..., Any], error: Exception) -> None:
         """Count a fault of ours, write down the first few, give up after many."""
         self.faults += 1
@@ -185,19 +215,38 @@ class Recorder:
             at += n
 
     def tell(self, event: str, *args: Any) -> None:
-        """Call this method of every observer that has it."""
-        methods = self._told.get(event, ())
+        """Call this method of every observer that has it and listens."""
+        methods = self._told.get(event)
         if not methods or self.off:
             return
         start, busy = time.perf_counter(), self.busy
         self.busy = True
         try:
             for method in methods:
-                self.safe(method, *args)
+                try:
+                    method(*args)
+                except Exception as error:  # noqa: BLE001 - no fault of ours may reach the training
+                    self.fault(method, error)
         finally:
             self.busy = busy
             if not busy:
                 self.spent += time.perf_counter() - start
+
+    def listen(self, observer: Observer, events: tuple[str, ...], on: bool) -> None:
+        """Whether these events are told to this observer; one that has nothing left to do costs nothing."""
+        for event in events:
+            key = (id(observer), event)
+            if on is (key in self._muted):
+                (self._muted.discard if on else self._muted.add)(key)
+                self._subscribe(event)
+
+    def _subscribe(self, event: str) -> None:
+        base = getattr(Observer, event)
+        self._told[event] = tuple(
+            getattr(o, event)
+            for o in self.observers
+            if getattr(type(o), event) is not base and (id(o), event) not in self._muted
+        )
 
     # ---- life --------------------------------------------------------------------------------------------------
 
@@ -211,22 +260,11 @@ class Recorder:
         )
         for part in (self.registry, self.forward, self.backward, self.params):
             self.safe(part.install)
-        self.observers = list(self.safe(all_observers, self) or ())
+        self.observers = self.observers or list(self.safe(all_observers, self) or ())
         for observer in self.observers:
             self.safe(observer.install)
-        events = (
-            "before_root",
-            "after_root",
-            "before_backward",
-            "after_backward",
-            "before_step",
-            "bad_gradient",
-            "after_step",
-            "finish",
-        )
-        for event in events:
-            own = [o for o in self.observers if getattr(type(o), event) is not getattr(Observer, event)]
-            self._told[event] = tuple(getattr(o, event) for o in own)
+        for event in EVENTS:
+            self._subscribe(event)
 
     def uninstall(self) -> None:
         """Take all hooks away, also after the recorder was switched off."""

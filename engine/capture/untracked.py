@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Final
 
 from torch import nn
@@ -20,11 +21,16 @@ class Untracked:
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
         self._tracked: set[str] = set()
+        self._done: dict[int, weakref.ref[nn.Module]] = {}
+        """Modules of which nothing more is to be known."""
         self._off: dict[str, list[tuple[str, int]]] = {}
 
     def see(self, module: nn.Module, grad: bool) -> None:
         """A layer ran. Only layers that own trainable parameters are of interest."""
         if not grad and not module.training:
+            return
+        known = self._done.get(id(module))
+        if known is not None and known() is module:
             return
         if not any(p.requires_grad for p in module._parameters.values() if p is not None):
             return
@@ -33,6 +39,7 @@ class Untracked:
             return
         if grad:
             self._tracked.add(name)
+            self._done[id(module)] = weakref.ref(module)
         elif name not in self._off:
             self._off[name] = [(file, frame.f_lineno) for frame, file in user_frames()]
 

@@ -23,6 +23,7 @@ class Watch(Observer):
         self._where: tuple[str, int] | None = None
 
     def install(self) -> None:
+        self.mute("before_root", "after_loss")
         self.replace(torch.amp.autocast_mode.autocast, "__enter__", self._wrap_enter)
 
     def _wrap_enter(self, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -36,6 +37,8 @@ class Watch(Observer):
 
     def _entered(self, region: Any) -> None:
         if getattr(region, "_enabled", False) and torch.is_grad_enabled():
+            if not self._counts["entered"]:
+                self.hear("before_root", "after_loss")
             self._counts["entered"] += 1
             self._device = str(getattr(region, "device", "cpu"))
             self._where = self._where or user_frame()

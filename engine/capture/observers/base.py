@@ -141,6 +141,14 @@ class Observer:
             if module is not home and getattr(module, "__dict__", {}).get(name) is original:
                 self.replace(module, name, lambda _: wrapped)
 
+    def hear(self, *events: str) -> None:
+        """Be told of these events (again)."""
+        self.recorder.listen(self, events, True)
+
+    def mute(self, *events: str) -> None:
+        """Be told of these events no more: there is nothing left to do in them, for now or for good."""
+        self.recorder.listen(self, events, False)
+
     def guard(self, function: Callable[..., Any], *args: Any) -> None:
         """Call a part of ours: its time is counted, hooks ignore it, and a fault in it never reaches the program."""
         self.recorder.own(function, *args)

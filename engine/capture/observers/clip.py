@@ -24,7 +24,6 @@ class Watch(Observer):
 
     def __init__(self, recorder: Any) -> None:
         super().__init__(recorder)
-        self._backwards = 0
         self._told: set[tuple[Any, ...]] = set()
 
     def install(self) -> None:
@@ -58,7 +57,7 @@ class Watch(Observer):
         data = {
             "function": name,
             "max_norm": limit,
-            "before_backward": self._backwards == 0,
+            "before_backward": recorder.backward.n_backward == 0,
             "before_unscale": scale is not None and scale != 1.0 and not unscaled,
         }
         where = user_frame()
@@ -68,9 +67,3 @@ class Watch(Observer):
         self._told.add(key)
         returned = result.item() if isinstance(result, torch.Tensor) else None
         recorder.fact("clip", data={**data, "returned": returned, "loss_scale": scale, "order": order}, where=where)
-
-    def after_backward(self, loss: torch.Tensor, site: int) -> None:
-        self._backwards += 1
-
-    def after_step(self, optimizer: torch.optim.Optimizer) -> None:
-        self._backwards = 0

@@ -40,6 +40,7 @@ class Watch(Observer):
             self._looked = True
             if self.recorder.step == 0:
                 self._look()
+            self.mute("before_step", *(() if self._copies else ("after_step",)))
 
     def _look(self) -> None:
         trained: list[tuple[str, nn.Module]] = []

@@ -40,6 +40,8 @@ class Watch(Observer):
 
     def before_root(self, root: int, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         self._tokens = None
+        if self.recorder.step >= MAX_STEPS:
+            self.mute("before_root", "after_root")
         if not torch.is_grad_enabled() or self.recorder.step >= MAX_STEPS:
             return
         x = next((a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)), None)

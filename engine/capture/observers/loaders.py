@@ -81,8 +81,7 @@ class Watch(Observer):
             except StopIteration:
                 self.guard(self._close, iterator)
                 raise
-            self.guard(self._took, iterator, time.perf_counter() - start)
-            self.guard(self._look, batch)
+            self.recorder.quick(self._took, iterator, batch, time.perf_counter() - start)
             return batch
 
         return following
@@ -90,7 +89,7 @@ class Watch(Observer):
     def _wrap_index(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def next_index(iterator: Any) -> Any:
             index = original(iterator)
-            self.guard(self._indexed, iterator, index)
+            self.recorder.quick(self._indexed, iterator, index)
             return index
 
         return next_index
@@ -106,6 +105,7 @@ class Watch(Observer):
             kept = self._loaders[loader] = _Loader(self._count)
             self._count += 1
             self._untold.append((kept, self._describe(loader, kept.index), user_frame()))
+            self.hear("before_root")
         else:
             self._tell_epoch(kept)
         kept.epoch += 1
@@ -137,13 +137,15 @@ class Watch(Observer):
 
     # ---- batches ------------------------------------------------------------------------------------------------
 
-    def _took(self, iterator: Any, seconds: float) -> None:
+    def _took(self, iterator: Any, batch: Any, seconds: float) -> None:
         tally = self.recorder.tally
         tally["data_s"] = tally.get("data_s", 0.0) + seconds
         self.recorder.letter("D")
         kept = self._iterators.get(iterator)
         if kept is not None:
             kept.taken += 1
+        if self._looked <= LOOKED_AT:
+            self._look(batch)
 
     def _look(self, batch: Any) -> None:
         """What a loss is given as a float may have been whole numbers before."""
@@ -187,6 +189,7 @@ class Watch(Observer):
 
     def before_root(self, root: int, module: torch.nn.Module, args: tuple[Any, ...], kwargs: Any) -> None:
         self._tell_loaders(torch.is_grad_enabled())
+        self.mute("before_root")
 
     def _tell_loaders(self, training: bool | None) -> None:
         untold, self._untold = self._untold, []

@@ -80,7 +80,6 @@ class Watch(Observer):
         self._sites: dict[tuple[str, str, int], _Site] = {}
         self._inside = False
         self._wrapped: list[tuple[str, Callable[..., Any], Callable[..., Any]]] = []
-        self._listeners: tuple[Callable[[LossCall], None], ...] = ()
         self._training = True
         self._sequences: int | None = None
         """Sequences in the input of the model that ran last, where it was given token ids."""
@@ -119,7 +118,7 @@ class Watch(Observer):
 
     def _wrap(self, name: str, parameters: tuple[str, ...], original: Callable[..., Any]) -> Callable[..., Any]:
         def loss(*args: Any, **kwargs: Any) -> Any:
-            if self._inside or self.idle() or torch._C._current_graph_task_id() != -1:
+            if self._inside or self.recorder.idle() or torch._C._current_graph_task_id() != -1:
                 return original(*args, **kwargs)
             self._inside = True
             try:
@@ -129,16 +128,12 @@ class Watch(Observer):
                 raise
             finally:
                 self._inside = False
-            self.guard(self._seen, name, {**dict(zip(parameters, args, strict=False)), **kwargs}, result)
+            self.recorder.quick(self._seen, name, {**dict(zip(parameters, args, strict=False)), **kwargs}, result)
             return result
 
         return loss
 
     # ---- around the model -------------------------------------------------------------------------------------
-
-    def _find_listeners(self) -> None:
-        plain = Observer.after_loss
-        self._listeners = tuple(o.after_loss for o in self.recorder.observers if type(o).after_loss is not plain)
 
     def before_root(self, root: int, module: torch.nn.Module, args: tuple[Any, ...], kwargs: Any) -> None:
         self._training = module.training
@@ -179,23 +174,24 @@ class Watch(Observer):
         grad = torch.is_grad_enabled()
         site = self._site(function)
         site.calls += 1
-        if not self._listeners:
-            self._find_listeners()
         self.recorder.letter(f"{'L' if grad else 'l'}{site.index}")
         mark(result, SITE_MARK, site.index)
         call = LossCall(site.index, function, arguments, prediction, target, result, grad)
         full = site.calls <= ALWAYS or self._spent < max(ALLOWANCE, SHARE * (start - self._started))
-        with torch.no_grad():
-            if full or site.calls <= MAX_VALUE_ROWS:
+        if full:
+            with torch.no_grad():
                 self._row(site, call, full)
-            for listen in self._listeners:
-                listen(call)
+                self.recorder.tell("after_loss", call)
+        else:
+            if site.calls <= MAX_VALUE_ROWS:
+                self._row(site, call, full)
+            self.recorder.tell("after_loss", call)
         self._spent += time.perf_counter() - start
 
     def _row(self, site: _Site, call: LossCall, full: bool) -> None:
-        value = call.result.detach()
+        value = call.result
         if value.dim():
-            value = value.float().mean()
+            value = value.detach().float().mean()
         row: dict[str, float | int] = {
             "step": self.recorder.step + 1,
             "time": self.recorder.seconds(),
@@ -211,8 +207,8 @@ class Watch(Observer):
             stats = measure(rows, call.function)
             self._confuse(site, call, confusion(rows, call.function))
             self._facts(site, call)
-        if value.device.type != "cpu":
-            self._pending.append((row, value, stats))
+        if not value.is_cpu:
+            self._pending.append((row, value.detach(), stats))
             if len(self._pending) >= PENDING:
                 self.flush()
             return
@@ -302,7 +298,7 @@ class Watch(Observer):
 
 def _place() -> tuple[str, int]:
     """Innermost place in the user's code; the short way, for it is asked at every call."""
-    frame: FrameType | None = sys._getframe(2)
+    frame: FrameType | None = sys._getframe(4)  # this, _site, _seen or _failed, what guards it, the wrapper
     while frame is not None:
         name = user_file(frame.f_code.co_filename)
         if name is not None:

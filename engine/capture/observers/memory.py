@@ -91,7 +91,8 @@ class Watch(Observer):
         self._follow(call.result)
 
     def before_backward(self, loss: Tensor, site: int) -> None:
-        self._follow(loss)
+        if not self._graphs or self._graphs[-1][2]() is not loss:  # what a loss function returned is followed by now
+            self._follow(loss)
 
     def _follow(self, loss: Tensor) -> None:
         notes = notes_of(loss)

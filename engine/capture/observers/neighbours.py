@@ -36,7 +36,10 @@ class Watch(Observer):
         self._batch = 0
 
     def after_root(self, root: int, module: torch.nn.Module, args: tuple[Any, ...], kwargs: Any, output: Any) -> None:
-        if self._kept >= SAMPLES or not torch.is_grad_enabled():
+        if self._kept >= SAMPLES:
+            self.mute("after_root", "after_loss")
+            return
+        if not torch.is_grad_enabled():
             return
         first = next((v for v in (*args, *kwargs.values()) if isinstance(v, Tensor) and v.dim() >= 1), None)
         with torch.no_grad():

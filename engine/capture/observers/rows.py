@@ -99,6 +99,8 @@ class Watch(Observer):
         self._look(seen, grad, module.training is grad, words_of(x.detach()[:LARGEST_BATCH].numpy()))
         self._spent += time.perf_counter() - start
         self._over = self._spent > max(ALLOWANCE, SHARE * self.recorder.seconds())
+        if self._over:
+            self.mute("before_root")
 
     def _look(self, seen: _Seen, grad: bool, plain: bool, flat: npt.NDArray[Any]) -> None:
         seen.add(grad, flat)

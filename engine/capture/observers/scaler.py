@@ -31,6 +31,7 @@ class Watch(Observer):
         self._told: dict[str, int] = {}
 
     def install(self) -> None:
+        self.mute("before_step")
         self.recorder.scale_of = self.scale_of
         self.replace(GradScaler, "__init__", self._wrap_init)
         self.replace(GradScaler, "scale", self._wrap_scale)
@@ -90,6 +91,7 @@ class Watch(Observer):
         def step(scaler: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
             if self.idle() or not scaler.is_enabled():
                 return original(scaler, optimizer, *args, **kwargs)
+            self.hear("before_step")
             self._stepped = False
             result = original(scaler, optimizer, *args, **kwargs)
             if not self._stepped:

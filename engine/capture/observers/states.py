@@ -106,9 +106,12 @@ class Watch(Observer):
                 pairs.append((weakref.ref(tensor), weakref.ref[Tensor](parameter)))
         if pairs and len(self._kept) < WATCHED:
             self._kept.append(_Kept(self._name(module), self.recorder.step, user_frame(), pairs))
+            self.hear("after_step")
 
     def after_step(self, optimizer: torch.optim.Optimizer) -> None:
-        if self._kept and (self.recorder.step % WAIT == 0 or len(self._kept) >= WATCHED):
+        if not self._kept:
+            self.mute("after_step")
+        elif self.recorder.step % WAIT == 0 or len(self._kept) >= WATCHED:
             self._look(False)
 
     def _look(self, final: bool) -> None:

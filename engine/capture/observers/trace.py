@@ -64,7 +64,10 @@ class Watch(Observer):
                 self._forwards += 1
                 self.looking = True
             return
-        if self.recorder.step >= STEPS or self._forwards >= MAX_FORWARDS or not torch.is_grad_enabled():
+        if self.recorder.step >= STEPS or self._forwards >= MAX_FORWARDS:
+            self.mute("before_root", "after_root", "before_step", "before_backward")
+            return
+        if not torch.is_grad_enabled():
             return
         self._forwards += 1
         if self._compiled or any(_is_compiled(m) for m in module.modules()) or torch._C._len_torch_function_stack():

@@ -38,13 +38,15 @@ class Watch(Observer):
                 result = original(owner, *args, **kwargs)
             finally:
                 self._depth -= 1
-            self.guard(self._zeroed, owner)
+            self.recorder.quick(self._zeroed, owner)
             return result
 
         return zero_grad
 
     def _zeroed(self, owner: Any) -> None:
         self._calls += 1
+        if self._calls == 1:
+            self.mute("after_step", "before_backward")  # a program that calls it is known to
         optimizer = isinstance(owner, torch.optim.Optimizer)
         self._count(f"Z{self.recorder.optimizer_index(owner)}" if optimizer else "Z")
 
@@ -55,10 +57,8 @@ class Watch(Observer):
         self.recorder.letter(letter)
 
     def after_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Remember a few parameters that had a gradient in this step; a program that calls `zero_grad` is known to."""
+        """Remember a few parameters that had a gradient in this step."""
         self._cleared = False
-        if self._calls:
-            return
         held = [p for group in optimizer.param_groups for p in group["params"][:LOOKED_AT] if p.grad is not None]
         self._stepped = [weakref.ref(p) for p in held[:LOOKED_AT]]
 

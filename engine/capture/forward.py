@@ -134,6 +134,10 @@ class Forward:
             own(self._end, module, args, rest[0], rest[1])
         self.root, self._kwargs = None, {}
 
+    def outermost(self) -> nn.Module | None:
+        """The module that the program itself has called and that runs now."""
+        return self.stack[0] if self.stack else self._light
+
     def clear(self) -> None:
         """No forward runs now, whatever became of the last one."""
         self.stack.clear()
@@ -237,7 +241,8 @@ class Forward:
 
                 recorder.later(values, put)
             else:
-                row.update({prefix + n: values[stats.FIELDS.index(n)] for n in names})
+                numbers = recorder.layers.numbers(values)
+                row.update({prefix + n: numbers[stats.FIELDS.index(n)] for n in names})
         if waiting:
             recorder.later(torch.zeros(1, device=parts[0][2].device), lambda _: recorder.writer.narrow("batch", row))
         else:

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 MAX_MODE_FACTS: Final = 60
 """Changes of mode that are told; a run that goes to and fro a thousand times tells the same each time."""
+LOOKED_AT: Final = 60
+"""Forwards in one combination of modes that are all looked into when they are measured fully …"""
+SELDOM: Final = 16
+"""… and from there on every so manyth: a look walks through all modules."""
 
 
 class Modes:
@@ -91,7 +95,7 @@ class Modes:
         self._contexts[key] = known + 1
         if not known:
             recorder.fact("forward_context", name, self._context(key))
-        if not known or recorder.pace.measuring:
+        if not known or (recorder.pace.measuring and (known < LOOKED_AT or not known % SELDOM)):
             self._look_inside(root, module, name)
             self._look_at_autocast(name)
 

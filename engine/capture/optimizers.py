@@ -39,6 +39,8 @@ class OptimizerEntry:
     n_steps: int = 0
     held: tuple[int, ...] = ()
     """Identities of its parameters when they were last looked at."""
+    groups: list[tuple[int, int]] = field(default_factory=list)
+    """Identity and length of its groups' lists: while these stay, hardly anything in them has changed."""
     searched: bool = False
     extra: dict[str, Any] = field(default_factory=dict)
 

@@ -7,11 +7,14 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
+from aitia.engine import kernel
 from aitia.engine.capture import stats
+from aitia.engine.capture.copies import Copies
 from aitia.engine.capture.coverage import Coverage
 from aitia.engine.capture.step_reading import (
     GRADIENT,
@@ -21,10 +24,10 @@ from aitia.engine.capture.step_reading import (
     ROW,
     Pairs,
     StepReading,
-    copied,
     putter,
     spread,
 )
+from aitia.engine.kernel import AT, FLAT, WIDTH
 
 if TYPE_CHECKING:
     from aitia.engine.capture.entries import ParameterEntry
@@ -35,7 +38,16 @@ MAX_WRITTEN: Final = 200_000_000
 """Bytes of rows with gradient norms only; a long run of a large model keeps the fully measured steps from there on."""
 ACCUMULATED: Final = 8
 """Backward passes without a step that are nothing unusual: a program may accumulate that many."""
-_WEIGHT: Final = (ROW["weight_norm"], ROW["weight_absmax"], ROW["weight_nonfinite"])
+LOOKED_AT: Final = 60
+"""Fully measured steps that all compare who holds what with what there is …"""
+SELDOM: Final = 16
+"""… and from there on every so manyth, unless an optimizer's groups have changed."""
+_GRADIENT: Final = [AT["l2"], AT["absmax"], AT["zero_share"], AT["nonfinite"]]
+_GRADIENTS: Final = slice(GRADIENT[0], GRADIENT[-1] + 1)
+_WEIGHT: Final = [ROW["weight_norm"], ROW["weight_absmax"], ROW["weight_nonfinite"]]
+_UPDATE: Final = [ROW["update_norm"], ROW["update_share"]]
+_MOVED: Final = [AT["moved"], AT["changed_share"]]
+Matrix = npt.NDArray[np.float64]
 
 
 class Params:
@@ -44,7 +56,9 @@ class Params:
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
         self.coverage = Coverage(recorder)
+        self._copies = Copies(recorder.level)
         self._open: list[StepReading] = []
+        self._rows = np.empty((0, WIDTH))
         self._entries: dict[int, tuple[tuple[int, ...], list[ParameterEntry]]] = {}
         self._handles: list[Any] = []
         self._written = 0
@@ -78,23 +92,27 @@ class Params:
         recorder = self._recorder
         recorder.forward.clear()
         entry = recorder.registry.optimizer(optimizer)
-        recorder.registry.optimizers.first_step(entry, optimizer)
-        changed = self._membership(entry, optimizer)
+        if not entry.searched:
+            recorder.registry.optimizers.first_step(entry, optimizer)
+        measuring = recorder.pace.measuring
+        groups = [(id(group["params"]), len(group["params"])) for group in optimizer.param_groups]
+        changed = (measuring or groups != entry.groups) and self._membership(entry, optimizer)
+        entry.groups = groups
         if entry.n_steps == 0:
             changed |= self._take_in_others(entry)
-        if changed or entry.n_steps == 0 or recorder.pace.measuring:
+        if changed or (measuring and (entry.n_steps < LOOKED_AT or not entry.n_steps % SELDOM)):
             self.coverage.look(entry.n_steps == 0)
         closure = callable(kwargs.get("closure")) or any(callable(a) for a in args[1:])
         step = StepReading(entry, self._pairs(entry, optimizer), closure)
         recorder.tell("before_step", optimizer)
         if not closure:
             self._gradients(step, optimizer)
-            step.carried = recorder.backward.before_step([e for e, _ in step.pairs + step.others])
+            step.carried = recorder.backward.before_step(step.entries)
             if not math.isfinite(step.square):
                 begins = entry.index in self._round or not recorder.step
                 recorder.tell("bad_gradient", optimizer, recorder.step + begins)
         if recorder.pace.measuring:
-            step.before = [copied(t) for _, t in step.pairs]
+            step.before = self._copies.take(entry, step.tensors)
         self._open.append(step)
         step.started = time.perf_counter()
 
@@ -113,7 +131,7 @@ class Params:
         recorder.letter(f"S{entry.index}")
         if step.closure:
             self._gradients(step, optimizer)
-            step.carried = recorder.backward.before_step([e for e, _ in step.pairs + step.others])
+            step.carried = recorder.backward.before_step(step.entries)
         if step.before is not None:
             self._weights(step)
         entry.n_steps += 1
@@ -128,7 +146,7 @@ class Params:
         recorder.resolve()
         self._finish_row(step)
         recorder.steps.stepped(entry, increased)
-        recorder.backward.stepped([e for e, _ in step.pairs] + [e for e, _ in step.others])
+        recorder.backward.stepped(step.entries)
 
     def _take_in_others(self, stepping: OptimizerEntry) -> bool:
         """Take in what optimizers hold that were built and have not stepped: one of them may never do."""
@@ -180,42 +198,65 @@ class Params:
 
     # ---- measuring ---------------------------------------------------------------------------------------------
 
+    def _measure(self, tensors: list[Tensor], before: list[Any] | None = None) -> tuple[Matrix, list[int]]:
+        """A row of statistics of each tensor, until the next call; and which of them only torch can read."""
+        n = len(tensors)
+        if len(self._rows) < n:
+            self._rows = np.empty((n, WIDTH))
+        unread = kernel.measure(tensors, self._rows, 0, FLAT, None, None, torch.get_num_threads(), before)
+        return self._rows[:n], unread
+
     def _gradients(self, step: StepReading, optimizer: torch.optim.Optimizer | None) -> None:
         step.others = self._others()
         matrix = step.matrix = np.full((len(ROW), len(self._recorder.registry.parameters)), np.nan, np.float32)
-        full = self._recorder.pace.measuring
-        scale = getattr(optimizer, "grad_scale", None)  # fused optimizers unscale inside the step
-        factor = 1.0 / float(scale) if isinstance(scale, Tensor) else 1.0
-        distant: list[tuple[int, Tensor]] = []
-        for at, (entry, tensor) in enumerate(step.pairs + step.others):
-            gradient = tensor.grad
-            if gradient is None:
-                matrix[PRESENT, entry.index] = 0.0
-                continue
-            matrix[PRESENT, entry.index] = 1.0
-            array = stats.host(gradient)
-            if array is None:
-                distant.append((entry.index, gradient))
-                continue
-            v = stats.flat(array)
-            if full:
-                values = stats.gradient_on_host(v)
-                matrix[GRADIENT, entry.index] = values
-                matrix[GRADIENT[:2], entry.index] *= factor
-                norm = values[0] * factor
-            else:
-                square = stats.sum_of_squares(v) if v.size else 0.0
-                norm = (math.sqrt(square) if square >= 0 else square) * factor
-                matrix[NORM, entry.index] = norm
-                if math.isfinite(norm):
-                    matrix[NONFINITE, entry.index] = 0.0
-            if at < len(step.pairs):
-                step.square += norm * norm
-                step.any = True
-        if distant:
-            self._distant_gradients(step, distant, factor, full)
+        columns, held = step.columns, len(step.pairs)
+        gradients = [tensor.grad for tensor in step.tensors] + [tensor.grad for _, tensor in step.others]
+        present = [g for g in gradients if g is not None]
+        if len(present) < len(gradients):
+            there = np.array([g is not None for g in gradients], bool)
+            matrix[PRESENT, columns] = there
+            columns, held = columns[there], int(np.count_nonzero(there[:held]))
+        else:
+            matrix[PRESENT, columns] = 1.0
+        if present:
+            self._read_gradients(step, present, columns, held, getattr(optimizer, "grad_scale", None))
         if optimizer is not None:
             self._elsewhere(step)
+
+    def _read_gradients(
+        self, step: StepReading, gradients: list[Tensor], columns: npt.NDArray[np.intp], held: int, scale: Any
+    ) -> None:
+        factor = 1.0 / float(scale) if isinstance(scale, Tensor) else 1.0  # fused optimizers unscale inside the step
+        rows, unread = self._measure(gradients)
+        numbers = rows[:, _GRADIENT]
+        if factor != 1.0:
+            numbers[:, :2] *= factor
+        norms = numbers[:held, 0]
+        if unread:
+            norms = np.delete(norms, [i for i in unread if i < held])
+        square = float(norms @ norms)
+        if not math.isfinite(square):  # the largest entry is not finite either
+            bad = numbers[:, 3] > 0
+            numbers[bad, 1] = numbers[bad, 0]
+        step.matrix[_GRADIENTS, columns] = numbers.T
+        step.square += square
+        step.any = step.any or len(norms) > 0
+        distant: list[tuple[int, Tensor]] = []
+        for i in unread:
+            if gradients[i].is_cpu:
+                self._keep(step, int(columns[i]), factor, i < held, stats.describe_gradient(gradients[i]))
+            else:
+                distant.append((int(columns[i]), gradients[i]))
+        if distant:
+            self._distant_gradients(step, distant, factor, self._recorder.pace.measuring)
+
+    def _keep(
+        self, step: StepReading, index: int, factor: float, held: bool, values: list[float] | Tensor | None
+    ) -> None:
+        if isinstance(values, Tensor):
+            self._recorder.later(values, putter(step, index, factor, held))
+        elif values is not None:
+            putter(step, index, factor, held)(values)
 
     def _elsewhere(self, step: StepReading) -> None:
         """Of parameters that another optimizer holds only the presence of a gradient is told."""
@@ -232,9 +273,7 @@ class Params:
         held = {e.index for e, _ in step.pairs}
         if full:
             for index, gradient in found:
-                values = stats.describe_gradient(gradient)
-                if isinstance(values, Tensor):
-                    self._recorder.later(values, putter(step, index, factor, index in held))
+                self._keep(step, index, factor, index in held, stats.describe_gradient(gradient))
             return
         plain = [(i, p) for i, g in found if (p := stats.strided(g)) is not None]
         norms = torch._foreach_norm([p for _, p in plain], 2, dtype=torch.float32)
@@ -252,21 +291,46 @@ class Params:
         self._recorder.later(torch.stack(norms), put)
 
     def _weights(self, step: StepReading) -> None:
-        for (entry, tensor), before in zip(step.pairs, step.before or (), strict=False):
-            array = stats.host(tensor)
-            if array is None:
-                self._distant_weight(step, entry.index, tensor, before)
-                continue
-            v = stats.flat(array)
-            norm, top, _, bad = stats.gradient_on_host(v)
-            step.matrix[_WEIGHT, entry.index] = (norm, top, bad)
-            now = spread(v)
-            if before is None or before.shape != now.shape:
-                continue
-            with np.errstate(invalid="ignore", over="ignore"):  # weights may be infinite; that is told, not warned of
-                moved = now - before
+        before = step.before or []
+        tensors, n = step.tensors, len(step.pairs)
+        columns, ratios = step.columns[:n], None
+        compared = [b if isinstance(b, Tensor) else None for b in before]
+        whole = self._copies.every(tensors) == 1
+        rows, unread = self._measure(tensors, compared if whole else None)
+        numbers = rows[:, [AT["l2"], AT["absmax"], AT["nonfinite"]]]
+        bad = numbers[:, 2] > 0
+        if bad.any():
+            numbers[bad, 1] = numbers[bad, 0]
+        step.matrix[_WEIGHT, columns[:, None]] = numbers
+        if not whole:
+            parts, ratios = self._copies.parts(tensors)
+            rows, _ = self._measure(parts, compared)
+        moved = rows[:, _MOVED]
+        if ratios is not None:
+            moved[:, 0] *= ratios
+        step.matrix[_UPDATE, columns[:, None]] = moved
+        known = np.array([b is not None for b in compared], bool)
+        if unread:
+            known[unread] = False
+        step.updates += float(moved[known, 0] @ moved[known, 0])
+        step.weights += float(numbers[known, 0] @ numbers[known, 0])
+        for i in unread:
+            self._weight_alone(step, int(columns[i]), tensors[i], before[i])
+
+    def _weight_alone(self, step: StepReading, index: int, tensor: Tensor, before: Any) -> None:
+        """A parameter that the kernel cannot read."""
+        array = stats.host(tensor)
+        if array is None:
+            self._distant_weight(step, index, tensor, before)
+            return
+        v = stats.flat(array)
+        norm, top, _, bad = stats.gradient_on_host(v)
+        step.matrix[_WEIGHT, index] = (norm, top, bad)
+        now = spread(v)
+        if isinstance(before, np.ndarray) and before.shape == now.shape:
+            moved = now - before
             update = stats.norm(moved) * math.sqrt(v.size / max(1, now.size))
-            step.took(entry.index, update, np.count_nonzero(moved) / max(1, now.size), norm)
+            step.took(index, update, np.count_nonzero(moved) / max(1, now.size), norm)
 
     def _distant_weight(self, step: StepReading, index: int, tensor: Tensor, before: Any) -> None:
         now = stats.strided(tensor)

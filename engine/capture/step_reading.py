@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from aitia.engine.capture import stats
 from aitia.engine.store.schema import WIDE
 
 if TYPE_CHECKING:
@@ -31,6 +30,7 @@ class StepReading:
     def __init__(self, entry: Any, pairs: Pairs, closure: bool) -> None:
         self.entry: OptimizerEntry = entry
         self.pairs = pairs
+        self.tensors = [tensor for _, tensor in pairs]
         self.others: Pairs = []
         self.closure = closure
         self.before: list[Any] | None = None
@@ -41,6 +41,16 @@ class StepReading:
         self.weights = 0.0
         self.started = 0.0
         self.carried = (0.0, 0.0)
+
+    @property
+    def entries(self) -> list[ParameterEntry]:
+        """All parameters that are read: held ones, then those that nobody holds."""
+        return [entry for entry, _ in self.pairs + self.others]
+
+    @property
+    def columns(self) -> npt.NDArray[np.intp]:
+        """Their columns in the table."""
+        return np.array([entry.index for entry, _ in self.pairs + self.others], np.intp)
 
     def took(self, index: int, update: float, share: float, weight: float) -> None:
         """A parameter moved by `update`."""
@@ -64,12 +74,3 @@ def spread(flat: Any) -> Any:
     """A flat array or tensor, thinned out evenly when it is very large."""
     n = flat.size if isinstance(flat, np.ndarray) else flat.numel()
     return flat if n <= MAX_COPIED else flat[:: -(-n // MAX_COPIED)]
-
-
-def copied(tensor: Tensor) -> Any:
-    """A flat copy of a parameter as it is before the step."""
-    array = stats.host(tensor)
-    if array is not None:
-        return spread(stats.flat(array)).copy()
-    plain = stats.strided(tensor)
-    return spread(plain.reshape(-1)).clone() if plain is not None else None

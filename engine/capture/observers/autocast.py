@@ -42,9 +42,10 @@ class Watch(Observer):
             self._counts["entered"] += 1
             self._device = str(getattr(region, "device", "cpu"))
             self._where = self._where or user_frame()
-            if self.recorder.forward.stack and not self._inside:  # the model brings its own region
+            model = self.recorder.forward.outermost()
+            if model is not None and not self._inside:  # the model brings its own region
                 self._inside = True
-                if self.recorder.forward.stack[0].training and self._counts["forwards_outside"]:
+                if model.training and self._counts["forwards_outside"]:
                     self._counts["forwards_outside"] -= 1
                 self._counts["forwards_inside"] += 1
 

@@ -120,7 +120,7 @@ class Watch(Observer):
             notes.setdefault(LINE_MARK, place)
         name = str(getattr(function, "__name__", "")).strip("_")
         shapes = [list(a.shape) for a in args if isinstance(a, Tensor)]
-        outside = not self.recorder.forward.stack
+        outside = self.recorder.forward.outermost() is None
         expanding = name.removeprefix("r") in TWO_SIDED and len(shapes) == 2 and _expands(shapes, result)
         if (outside or expanding) and len(self.ops) < MAX_OPS and name != "get":
             self.ops.append(

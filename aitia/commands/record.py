@@ -23,6 +23,10 @@ def run(
     ] = None,
     module: Annotated[bool, typer.Option("-m", "--module", help="SCRIPT is the name of a module.")] = False,
     level: Annotated[Level, typer.Option("--level", help="How much to measure.")] = Level.NORMAL,
+    budget: Annotated[
+        float | None,
+        typer.Option("--budget", metavar="PERCENT", min=0.0, help="Of the program's time, for full measurements."),
+    ] = None,
     runs: Runs = None,
     as_json: AsJson = False,
 ) -> None:
@@ -47,7 +51,7 @@ def run(
     known = set(list_runs(root, fresh=False))
     from aitia.engine.capture.launch import run_script
 
-    code = run_script(argv, level=level.value, root=root)
+    code = run_script(argv, level=level.value, root=root, budget=budget)
     new = [path for path in list_runs(root, fresh=False) if path not in known]
     if as_json:
         from aitia.commands.screen import say_json

@@ -47,6 +47,8 @@ class Forward:
         self._started = 0.0
         self._grad = False
         self._handles: list[Any] = []
+        self._slept: list[tuple[Any, int, Any]] = []
+        """Our hooks, and the tables and keys of torch under which they stand."""
         self._unhide: Callable[[], None] | None = None
         self._evaluated = 0
         self._forwards = 0
@@ -80,8 +82,22 @@ class Forward:
             # In the exception path torch calls this with three arguments in spite of with_kwargs; `rest` takes both.
             hooks.register_module_forward_hook(after, with_kwargs=True, always_call=True),
         ]
+        tables = (hooks._global_forward_pre_hooks, hooks._global_forward_hooks)
+        self._slept = [
+            (table, handle.id, table[handle.id]) for table, handle in zip(tables, self._handles, strict=True)
+        ]
         self._hide()
         self.modes.install()
+
+    def sleep(self) -> None:
+        """No hooks for a while: with any there, every module's call takes torch's long way."""
+        for table, key, _ in self._slept:
+            table.pop(key, None)
+
+    def wake(self) -> None:
+        """They are back."""
+        for table, key, hook in self._slept:
+            table[key] = hook
 
     def _hide(self) -> None:
         """Compiled modules warn of global hooks; ours return at once under a compiler and are no reason to."""
@@ -103,7 +119,7 @@ class Forward:
         """Take the hooks away."""
         for handle in self._handles:
             handle.remove()
-        self._handles = []
+        self._handles, self._slept = [], []
         if self._unhide is not None:
             self._unhide()
         self.modes.uninstall()

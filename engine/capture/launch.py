@@ -24,7 +24,7 @@ from aitia.engine.capture.failure import clean_all, failure_of, show
 from aitia.engine.capture.frames import set_base
 from aitia.engine.capture.logs import Logs, Sources
 from aitia.engine.capture.ranks import Plan, watch_children
-from aitia.engine.capture.session import Level, Session, recording_name, switched_off
+from aitia.engine.capture.session import Level, Session, recording_name, share, switched_off
 from aitia.engine.records import RunStatus
 
 if TYPE_CHECKING:
@@ -68,14 +68,14 @@ class _AfterTorch(importlib.abc.MetaPathFinder):
 class Launch:
     """One recorded run of a script."""
 
-    def __init__(self, argv: Sequence[str], level: Level, root: Path) -> None:
+    def __init__(self, argv: Sequence[str], level: Level, root: Path, budget: float | None = None) -> None:
         self.argv = list(argv)
         script = self.argv[0]
         self.is_module = script == "-m"
         folder = os.getcwd() if self.is_module else os.path.dirname(os.path.abspath(script))
         set_base(os.getcwd(), folder)
         shown = None if self.is_module else _relative(script)
-        self.session = Session(root, recording_name(self.argv), tuple(self.argv), shown, level)
+        self.session = Session(root, recording_name(self.argv), tuple(self.argv), shown, level, budget=share(budget))
         self.logs = Logs(self.session)
         self.sources = Sources(self.session)
         self.recorder: Recorder | None = None
@@ -100,7 +100,7 @@ class Launch:
         folder = os.getcwd() if self.is_module else os.path.dirname(os.path.abspath(self.argv[0]))
         name = recording_name(self.argv)
         return Plan(session.path.parent, name, tuple(self.argv), session.writer.info.script, session.level,
-                    os.getcwd(), folder)  # fmt: skip
+                    os.getcwd(), folder, session.budget)  # fmt: skip
 
     def run(self) -> int:
         """Run the script; returns its exit code."""
@@ -262,15 +262,20 @@ def _unrecorded(argv: Sequence[str]) -> int:
     return 0
 
 
-def run_script(argv: Sequence[str], level: Level = "normal", root: Path | str | None = None) -> int:
-    """Run `train.py args…` or `-m package.module args…` under the recorder; returns the exit code of the program."""
+def run_script(
+    argv: Sequence[str], level: Level = "normal", root: Path | str | None = None, budget: float | None = None
+) -> int:
+    """Run `train.py args…` or `-m package.module args…` under the recorder; returns the exit code of the program.
+
+    `budget`: percent of the program's time that full measurements may take; None: the level's own.
+    """
     if not argv:
         raise ValueError("expected a script or -m module; found nothing. Example: aitia run train.py --lr 0.1")
     if switched_off():
         return _unrecorded(argv)
     folder = Path(root) if root is not None else Path(os.environ.get("AITIA_RUNS") or DEFAULT_ROOT)
     try:
-        launch = Launch(argv, level, folder)
+        launch = Launch(argv, level, folder, budget)
     except Exception as error:  # noqa: BLE001 - a disk that cannot be written to must not end the program
         text = f"aitia: nothing is recorded ({type(error).__name__}: {error}). The program runs all the same.\n"
         sys.stderr.write(text)
@@ -280,14 +285,13 @@ def run_script(argv: Sequence[str], level: Level = "normal", root: Path | str | 
 
 def main(args: Sequence[str]) -> int:
     """Command line of this module."""
-    rest, root, level = list(args), None, "normal"
-    while rest and rest[0] in {"--runs", "--level"}:
-        if rest[0] == "--runs":
-            root = rest[1]
-        else:
-            level = rest[1]
+    rest, given = list(args), {}
+    while rest and rest[0] in {"--runs", "--level", "--budget"}:
+        given[rest[0]] = rest[1]
         rest = rest[2:]
-    return run_script(rest, level, root)  # type: ignore[arg-type]  # RunInfo refuses other levels
+    budget = float(given["--budget"]) if "--budget" in given else None
+    level: Any = given.get("--level", "normal")  # RunInfo refuses other levels
+    return run_script(rest, level, given.get("--runs"), budget)
 
 
 if __name__ == "__main__":

@@ -76,6 +76,7 @@ class Modes:
     def _set(self, module: nn.Module, training: bool) -> None:
         for entry, model in self._recorder.registry.live_models():
             if model is module or any(m is model for m in module.children()):
+                self._recorder.wake()
                 self._recorder.letter("T" if training else "M")
                 self._by[entry.index] = "train" if training else "eval"
                 return

@@ -97,6 +97,7 @@ class Optimizers:
             self._undo.pop()()
 
     def _built(self, optimizer: torch.optim.Optimizer) -> None:
+        self._recorder.wake()
         entry = self._add(optimizer)
         for frame, file in user_frames(1):
             entry.file, entry.line = file, frame.f_lineno

@@ -5,8 +5,14 @@ from __future__ import annotations
 import math
 from typing import Final, Literal
 
-BUDGET: Final[dict[str, float]] = {"light": 0.01, "normal": 0.03, "deep": math.inf}
-"""Share of the step's own time that full measurements may take on average."""
+BUDGET: Final[dict[str, float]] = {"light": 0.003, "normal": 0.01, "deep": math.inf}
+"""Share of the step's own time that full measurements may take on average, unless the user names another."""
+SHORT: Final = 1e-3
+"""Seconds of a step below which single steps may be passed over: nobody reads a thousand of them a second."""
+PASSED: Final = 1.5
+"""Times the budget that reading a step without full measurement may take before such steps are passed over."""
+MAX_PASSED: Final = 50
+"""Steps in a row that are passed over: a loss that becomes NaN is seen all the same, everything else waits so long."""
 FIRST: Final = 60
 """Steps from the start that are all measured: most faults show themselves here."""
 ALERT: Final = 8
@@ -29,10 +35,12 @@ a run of a million steps."""
 class Pace:
     """Decides at the end of a step whether the next one is measured fully."""
 
-    def __init__(self, level: Literal["light", "normal", "deep"]) -> None:
+    def __init__(self, level: Literal["light", "normal", "deep"], budget: float | None = None) -> None:
         self.measuring = True
         self.every = 1
-        self._budget = BUDGET[level]
+        self.passing = 0
+        """Steps that are passed over from now on."""
+        self._budget = BUDGET[level] if budget is None else budget
         self._alert = -REST
         self._full = math.nan
         self._base = math.nan
@@ -60,6 +68,15 @@ class Pace:
         self._alert -= 1
         due = self._since + 1 >= min(self.every, max(8, number // DENSITY))
         self.measuring = number < self._first or self._spent < self._allowance or self._alert > 0 or due
+        self.passing = 0
+        if self._plain < SHORT and not self.measuring and not math.isnan(self._base):
+            share = self._base / (PASSED * self._budget * self._plain)
+            self.passing = min(MAX_PASSED, math.ceil(share) - 1)
+
+    def passed(self, took: float, steps: int) -> None:
+        """Steps were passed over, in so many seconds."""
+        self._since += steps
+        self._plain = _median(self._plain, max(took / steps, 1e-6))
 
     def settle(self) -> None:
         """From now on the budget rules: what the beginning is allowed counts as spent."""

@@ -59,6 +59,8 @@ class Params:
         self._copies = Copies(recorder.level)
         self._open: list[StepReading] = []
         self._rows = np.empty((0, WIDTH))
+        self._n_passed = 0
+        self._passed_since = 0.0
         self._entries: dict[int, tuple[tuple[int, ...], list[ParameterEntry]]] = {}
         self._handles: list[Any] = []
         self._written = 0
@@ -71,11 +73,13 @@ class Params:
         recorder = self._recorder
 
         def before(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-            if not recorder.idle():
+            if not (recorder.passing or recorder.idle()):
                 recorder.own(self._before, optimizer, args, kwargs)
 
         def after(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-            if not recorder.idle():
+            if recorder.passing:
+                recorder.quick(self._passed, optimizer)
+            elif not recorder.idle():
                 recorder.own(self._after, optimizer)
 
         self._handles = [register_optimizer_step_pre_hook(before), register_optimizer_step_post_hook(after)]
@@ -147,6 +151,25 @@ class Params:
         self._finish_row(step)
         recorder.steps.stepped(entry, increased)
         recorder.backward.stepped(step.entries)
+
+    def _passed(self, optimizer: torch.optim.Optimizer) -> None:
+        """A step that is passed over is counted."""
+        recorder = self._recorder
+        entry = recorder.registry.optimizer(optimizer)
+        entry.n_steps += 1
+        recorder.session.step += 1
+        self._round = {entry.index}
+        if not self._n_passed:
+            self._passed_since = recorder.steps.cut
+        self._n_passed += 1
+        if self._n_passed >= recorder.pace.passing:
+            recorder.wake()
+
+    def wake(self) -> None:
+        """Steps are read again."""
+        if self._n_passed:
+            self._recorder.pace.passed(time.perf_counter() - self._passed_since, self._n_passed)
+            self._n_passed = 0
 
     def _take_in_others(self, stepping: OptimizerEntry) -> bool:
         """Take in what optimizers hold that were built and have not stepped: one of them may never do."""

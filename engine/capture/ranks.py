@@ -39,6 +39,7 @@ class Plan:
     level: Level
     cwd: str
     folder: str
+    budget: float | None = None
 
     def follow(self) -> None:
         """Record this process from the moment it joins a process group."""
@@ -96,7 +97,9 @@ def begin(plan: Plan, rank: int, world: int) -> Recorder | None:
     active = current()
     if active is not None and active.session.pid == os.getpid():
         return None
-    session = Session(plan.root, plan.name, plan.command, plan.script, plan.level, rank=rank, world=world)
+    session = Session(
+        plan.root, plan.name, plan.command, plan.script, plan.level, rank=rank, world=world, budget=plan.budget
+    )
     recorder = Recorder(session)
     recorder.install()
     logs, sources = Logs(session), Sources(session)

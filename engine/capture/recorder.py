@@ -63,6 +63,10 @@ class Recorder:
         self.busy = False
         """True while we compute something ourselves; hooks ignore what happens then."""
         self.off = False
+        self.passing = False
+        """True while whole steps are passed over, see `pace`: they are counted, and their losses looked at for NaN."""
+        self.compiled = False
+        """Whether the program compiles: a compiler guards on the hooks that are there, so they stay."""
         self.in_backward = False
         """Forwards in here are recomputations (activation checkpointing), not the program's."""
         self.thread = 0
@@ -77,7 +81,7 @@ class Recorder:
         self.site_of: Callable[[Tensor], int] = lambda root: -1
         self.scale_of: Callable[[Tensor], float] = lambda root: 1.0
         self._later: list[tuple[Tensor, Callable[[list[float]], None]]] = []
-        self.pace = Pace(session.level)
+        self.pace = Pace(session.level, session.budget)
         self.signature = Signature(self)
         self.registry = Registry(self)
         self.layers = Layers(self)
@@ -118,7 +122,8 @@ class Recorder:
 
     def letter(self, letter: str) -> None:
         """Append to the order of calls of this step."""
-        self.signature.add(letter)
+        if not self.passing:
+            self.signature.add(letter)
 
     @property
     def roots(self) -> Registry:
@@ -232,6 +237,20 @@ class Recorder:
             if not busy:
                 self.spent += time.perf_counter() - start
 
+    def pass_over(self) -> None:
+        """Read nothing of the next steps."""
+        if not (self.compiled or self.off):
+            self.passing = True
+            self.forward.sleep()
+
+    def wake(self) -> None:
+        """Read again: as many steps as were due have been passed over, or something unusual happens."""
+        if self.passing:
+            self.passing = False
+            self.params.wake()
+            self.forward.wake()
+            self.steps.begin_anew()
+
     def listen(self, observer: Observer, events: tuple[str, ...], on: bool) -> None:
         """Whether these events are told to this observer; one that has nothing left to do costs nothing."""
         for event in events:
@@ -269,6 +288,7 @@ class Recorder:
     def uninstall(self) -> None:
         """Take all hooks away, also after the recorder was switched off."""
         self.off = False
+        self.wake()
         for observer in reversed(self.observers):
             self.safe(observer.uninstall)
         for part in (self.params, self.backward, self.forward, self.registry):
@@ -282,6 +302,7 @@ class Recorder:
         if self._finished:
             return
         self._finished = True
+        self.wake()
         self.in_backward = False
         self.own(self.registry.finish)
         self.own(self.params.finish)

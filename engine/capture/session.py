@@ -25,6 +25,8 @@ UPLOAD_SECONDS: Final = 60.0
 """How long the end of a program waits for its run to be sent away; what is not sent then stays here."""
 HURRY_SECONDS: Final = 5.0
 """The same after a signal: a scheduler kills what does not go."""
+LEAST: Final = 0.01
+"""Percent; a smaller budget means hardly anything, and 0 would divide by nothing."""
 Level = Literal["light", "normal", "deep"]
 
 
@@ -48,6 +50,7 @@ class Session:
         *,
         rank: int | None = None,
         world: int | None = None,
+        budget: float | None = None,
     ) -> None:
         url = url_of(root)
         root = mirror_of(url) if url else root.absolute()  # the program may change its directory
@@ -63,6 +66,8 @@ class Session:
         self.step = 0
         """Finished optimizer steps."""
         self.level: Level = level
+        self.budget = budget
+        """Share of the program's time that full measurements may take; None: the level's own."""
         self.pid = os.getpid()
         run_id = new_run_id(root, name, self.created)
         info = RunInfo(
@@ -123,6 +128,11 @@ class Session:
 def group_name() -> str:
     """What the ranks of one program on this machine have in common: who started them."""
     return f"{platform.node()}/{os.getppid()}"
+
+
+def share(percent: float | None) -> float | None:
+    """A user's budget as a share of the time."""
+    return None if percent is None else max(percent, LEAST) / 100
 
 
 def switched_off() -> bool:

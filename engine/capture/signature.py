@@ -49,6 +49,10 @@ class Signature:
             self._recorder.fact("signature", data={"signature": line})
         self._last = line
 
+    def forget(self) -> None:
+        """What was called since the last step is not all that was."""
+        self._calls = []
+
     def line(self) -> str:
         """The calls since the last step."""
         return " ".join(str(x) if n == 1 else f"({x})*{n}" if " " in str(x) else f"{x}*{n}" for x, n in self._calls)

@@ -35,7 +35,8 @@ class Steps:
         self._recorder = recorder
         self._row: dict[str, Any] | None = None
         self._layers: Matrix | None = None
-        self._cut = time.perf_counter()
+        self.cut = time.perf_counter()
+        """When the last step ended."""
         self._gradient = math.nan
         self._rate = math.nan
         self._updates = 0.0
@@ -47,8 +48,18 @@ class Steps:
 
     def start(self) -> None:
         """The first forward begins: what was before it is no step."""
-        self._cut = time.perf_counter()
+        self.cut = time.perf_counter()
         self._recorder.spent = 0.0
+
+    def begin_anew(self) -> None:
+        """Steps were passed over: nothing that was gathered since belongs to the step that begins now."""
+        recorder = self._recorder
+        recorder.tally.clear()
+        recorder.latest.clear()
+        recorder.signature.forget()
+        recorder.forward.n_forward = 0
+        recorder.backward.next_step()
+        self.start()
 
     def gradient(self, norm: float) -> None:
         """Global gradient norm of the step that just ended."""
@@ -87,6 +98,8 @@ class Steps:
             recorder.pace.step(recorder.step, row["step_s"], row["recorder_s"])
         if alive <= 1:
             self.flush()
+            if recorder.pace.passing:
+                recorder.pass_over()
 
     def _gather(self) -> dict[str, Any]:
         recorder = self._recorder
@@ -109,10 +122,10 @@ class Steps:
             row["device_bytes"] = torch.cuda.memory_allocated()
         if self._weights > 0:
             row["update_ratio"] = math.sqrt(self._updates / self._weights)
-        row["step_s"] = now - self._cut
+        row["step_s"] = now - self.cut
         row["recorder_s"] = recorder.spent + row.get("recorder_s", 0.0)
         recorder.spent = 0.0
-        self._cut = now
+        self.cut = now
         self._alert(self._gradient)
         self._gradient = self._rate = math.nan
         self._updates = self._weights = self._held = self._unheld = 0.0

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from aitia.engine.capture.failure import failure_of
 from aitia.engine.capture.frames import set_base
 from aitia.engine.capture.logs import Logs, Sources
-from aitia.engine.capture.session import Level, Session, switched_off
+from aitia.engine.capture.session import Level, Session, share, switched_off
 from aitia.engine.records import RunStatus
 from aitia.engine.store.errors import RunNotFound
 
@@ -40,6 +40,7 @@ class NeuralDbg:
         name: str | None = None,
         runs: Path | str | None = None,
         level: Level = "normal",
+        budget: float | None = None,
     ) -> None:
         self.path: Path | None = None
         """The run's directory; None before the block began."""
@@ -48,6 +49,7 @@ class NeuralDbg:
         self._name = name
         self._runs = runs
         self._level: Level = level
+        self._budget = share(budget)
         self._recorder: Recorder | None = None
         self._logs: Logs | None = None
         self._sources: Sources | None = None
@@ -144,7 +146,8 @@ class NeuralDbg:
         name = self._name or (Path(script).stem if script else "watch")
         shown = os.path.relpath(script) if script else None
         command = tuple(sys.argv) if script else ()
-        session = Session(root, name, command, None if shown and shown.startswith("..") else shown, self._level)
+        shown = None if shown and shown.startswith("..") else shown
+        session = Session(root, name, command, shown, self._level, budget=self._budget)
         self.path = session.path
         self._logs = Logs(session)
         self._sources = Sources(session)
@@ -170,14 +173,16 @@ def watch(
     name: str | None = None,
     runs: Path | str | None = None,
     level: Level = "normal",
+    budget: float | None = None,
 ) -> NeuralDbg:
     """Record the block that follows: `with aitia.watch(model, optimizer) as run: train(…)`.
 
     `model` and `optimizer` (each one, several in a list, or None) are only needed to know them before their first use;
     what the block calls is found by itself. `runs` is where the run directory is made (default: AITIA_RUNS, else
-    `.aitia`), `name` the last part of its name, `level` how much is measured: light, normal or deep.
+    `.aitia`), `name` the last part of its name, `level` how much is measured: light, normal or deep,
+    `budget` the percent of the program's time that full measurements may take (default: the level's own).
     """
-    return NeuralDbg(_several(model), _several(optimizer), name=name, runs=runs, level=level)
+    return NeuralDbg(_several(model), _several(optimizer), name=name, runs=runs, level=level, budget=budget)
 
 
 def _several(value: Any) -> tuple[Any, ...]:

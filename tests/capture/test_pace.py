@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aitia.engine.capture.pace import ALLOWANCE, BUDGET, FIRST, Pace
+from aitia.engine.capture.pace import ALLOWANCE, BUDGET, FIRST, MAX_PASSED, SHORT, Pace
 
 PLAIN, FULL, BASE = 0.010, 0.012, 0.001
 """Seconds of a step by itself, and of the recorder in a measured and in any other step."""
@@ -45,3 +45,32 @@ def test_after_the_first_seconds_the_budget_holds() -> None:
 def test_deep_measures_every_step() -> None:
     """The deepest level has no budget."""
     assert run(Pace("deep"), 500) == 500
+
+
+def test_a_budget_of_the_user_takes_the_levels_place() -> None:
+    """Ten times the budget measures about ten times as often."""
+    measured = []
+    for budget in (0.01, 0.1):
+        pace = Pace("normal", budget)
+        pace.settle()
+        run(pace, 200)
+        measured.append(run(pace, 20_000, start=100_000))
+
+    assert 5 < measured[1] / measured[0] < 20
+
+
+def test_steps_are_passed_over_only_in_programs_of_very_short_steps() -> None:
+    """A step of a few hundred microseconds is passed over when reading it would take too much of it."""
+    passing = {}
+    for plain in (SHORT / 4, 2 * SHORT):
+        pace = Pace("normal")
+        pace.settle()
+        for number in range(1, 200):
+            ours = 4 * plain if pace.measuring else plain / 2
+            pace.step(number, plain + ours, ours)
+        while pace.measuring:
+            pace.step(200, 5 * plain, 4 * plain)
+        passing[plain] = pace.passing
+
+    assert 0 < passing[SHORT / 4] <= MAX_PASSED
+    assert passing[2 * SHORT] == 0

@@ -98,6 +98,7 @@ class Watch(Observer):
 
     def _begin(self, loader: Any) -> None:
         self._opening = None
+        self.recorder.wake()  # an epoch begins, or an evaluation
         kept = self._loaders.get(loader)
         if kept is None:
             if self._count >= MAX_LOADERS:

@@ -49,7 +49,8 @@ FUNCTIONS: Final = (
 ALWAYS: Final = 200
 """Calls of a site that are measured in full before the budget decides."""
 SHARE: Final = 0.01
-"""Share of the run's time that measuring losses may take after that: a third of the recorder's whole budget."""
+"""Share of the run's time that measuring losses of evaluations may take after that; those of steps are measured when
+the step is."""
 ALLOWANCE: Final = 1.0
 """Seconds that it may take in all before that share counts, so that short runs are seen whole."""
 PENDING: Final = 64
@@ -118,7 +119,7 @@ class Watch(Observer):
 
     def _wrap(self, name: str, parameters: tuple[str, ...], original: Callable[..., Any]) -> Callable[..., Any]:
         def loss(*args: Any, **kwargs: Any) -> Any:
-            if self._inside or self.recorder.idle() or torch._C._current_graph_task_id() != -1:
+            if self._inside or self.recorder.passing or self.recorder.idle() or torch._C._current_graph_task_id() != -1:
                 return original(*args, **kwargs)
             self._inside = True
             try:
@@ -177,7 +178,9 @@ class Watch(Observer):
         self.recorder.letter(f"{'L' if grad else 'l'}{site.index}")
         mark(result, SITE_MARK, site.index)
         call = LossCall(site.index, function, arguments, prediction, target, result, grad)
-        full = site.calls <= ALWAYS or self._spent < max(ALLOWANCE, SHARE * (start - self._started))
+        full = site.calls <= ALWAYS or self._spent < ALLOWANCE or self.recorder.measuring
+        if not (full or grad):
+            full = self._spent < SHARE * (start - self._started)
         if full:
             with torch.no_grad():
                 self._row(site, call, full)
@@ -186,7 +189,8 @@ class Watch(Observer):
             if site.calls <= MAX_VALUE_ROWS:
                 self._row(site, call, full)
             self.recorder.tell("after_loss", call)
-        self._spent += time.perf_counter() - start
+        if not grad or self._spent < ALLOWANCE:
+            self._spent += time.perf_counter() - start
 
     def _row(self, site: _Site, call: LossCall, full: bool) -> None:
         value = call.result

@@ -17,6 +17,8 @@ from aitia.engine.capture.observers.trace import Watch as TraceWatch
 
 EVERY: Final = 20
 """Steps between two looks; a graph that is still alive after as many steps is kept by somebody."""
+MEASURED: Final = 200
+"""Steps in which the memory is read whenever the step is measured; later at every look."""
 ALIVE: Final = 5
 """Graphs of earlier steps that are alive before it is told: the last loss or the best one may be kept on purpose."""
 FOLLOWED: Final = 4096
@@ -42,6 +44,7 @@ class Watch(Observer):
         self._last_look = (0, 0)
         """Graphs and tensors alive while the program still ran: at its end a function's locals are gone."""
         self._parameters = 0
+        self._looked_at = 0
         self._alive_told = ALIVE - 1
         self._hooks: int | None = None
         self._hooks_since = 0
@@ -112,16 +115,18 @@ class Watch(Observer):
 
     def after_step(self, optimizer: torch.optim.Optimizer) -> None:
         step = self.recorder.step
-        if self.recorder.measuring or step % EVERY == 0:
+        due = step // EVERY > self._looked_at // EVERY  # steps may be passed over
+        if due or (self.recorder.measuring and step <= MEASURED):
             rss = self._rss()
             if rss:
                 self.recorder.latest["rss_bytes"] = float(rss)
             if self._cuda:
                 self.recorder.latest["device_bytes"] = float(torch.cuda.memory_allocated())
                 self.recorder.tally.setdefault("syncs", 0.0)
-        if step % EVERY == 0 or step == 1:
+        if due or step == 1:
             self._look_at_hooks(step)
-        if step % EVERY == 0:
+        if due:
+            self._looked_at = step
             graphs, tensors = self._last_look = self._alive()
             if graphs > self._alive_told and self._facts < MAX_FACTS:
                 self._alive_told = 2 * graphs

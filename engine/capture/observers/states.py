@@ -49,6 +49,7 @@ class Watch(Observer):
     def __init__(self, recorder: Any) -> None:
         super().__init__(recorder)
         self._depth = 0
+        self._looked_at = 0
         self._kept: list[_Kept] = []
         self._taken: dict[str, list[int]] = {}
         self._taken_at: dict[str, tuple[str, int] | None] = {}
@@ -92,6 +93,7 @@ class Watch(Observer):
         return state_dict
 
     def _given(self, module: nn.Module, state: Mapping[str, Any]) -> None:
+        self.recorder.wake()
         self.recorder.letter("V")
         self._plain[type(module)] = (weakref.ref(module), plain_tensors(module))
         taken = self._taken.setdefault(self._name(module), [])
@@ -111,7 +113,8 @@ class Watch(Observer):
     def after_step(self, optimizer: torch.optim.Optimizer) -> None:
         if not self._kept:
             self.mute("after_step")
-        elif self.recorder.step % WAIT == 0 or len(self._kept) >= WATCHED:
+        elif self.recorder.step // WAIT > self._looked_at // WAIT or len(self._kept) >= WATCHED:
+            self._looked_at = self.recorder.step
             self._look(False)
 
     def _look(self, final: bool) -> None:
@@ -152,6 +155,7 @@ class Watch(Observer):
         return load_state_dict
 
     def _took(self, module: nn.Module, state: Mapping[str, Any], strict: bool, result: Any, aliased: bool) -> None:
+        self.recorder.wake()
         self.recorder.letter("W")
         missing, unexpected = list(result.missing_keys), list(result.unexpected_keys)
         data = self._load_data(module, state, strict, missing, unexpected)
@@ -224,6 +228,7 @@ class Watch(Observer):
         return save
 
     def _saved(self, obj: Any) -> None:
+        self.recorder.wake()
         if self._told["save"] >= MAX_FACTS:
             return
         live: dict[int, str] = {}

@@ -45,7 +45,9 @@ class Watch(Observer):
     def install(self) -> None:
         def note(original: Any) -> Any:
             def compile_(*args: Any, **kwargs: Any) -> Any:
-                self._compiled = True  # a compiler guards on the modes that are active: stay away
+                self._compiled = self.recorder.compiled = (
+                    True  # a compiler guards on the modes that are active: stay away
+                )
                 return original(*args, **kwargs)
 
             return compile_
@@ -70,7 +72,9 @@ class Watch(Observer):
         if not torch.is_grad_enabled():
             return
         self._forwards += 1
-        if self._compiled or any(_is_compiled(m) for m in module.modules()) or torch._C._len_torch_function_stack():
+        if not self._compiled and any(_is_compiled(m) for m in module.modules()):
+            self._compiled = self.recorder.compiled = True
+        if self._compiled or torch._C._len_torch_function_stack():
             return
         self.ops = []
         self._mode.__enter__()

@@ -31,7 +31,7 @@ class Watch(Observer):
 
     def _wrap(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def zero_grad(owner: Any, *args: Any, **kwargs: Any) -> Any:
-            if self._depth or self.idle():
+            if self._depth or self.recorder.passing or self.idle():
                 return original(owner, *args, **kwargs)
             self._depth += 1
             try:

@@ -60,20 +60,21 @@ class Forward:
         recorder, is_compiling, is_tracing = self._recorder, torch.compiler.is_compiling, torch._C._is_tracing
 
         def before(module: nn.Module, args: tuple[Any, ...]) -> None:
-            if is_compiling():  # what we compute would become part of the traced graph
+            if recorder.compiled and is_compiling():  # what we compute would become part of the traced graph
                 return
             if self._light is not None:
-                self._depth += module is self._light
-            elif not (recorder.busy or recorder.off or recorder.in_backward or is_tracing()):
+                if module is self._light:
+                    self._depth += 1
+            elif not is_compiling() and not (recorder.busy or recorder.off or recorder.in_backward or is_tracing()):
                 self._before(module, args)
 
         def after(module: nn.Module, args: tuple[Any, ...], *rest: Any) -> None:
-            if is_compiling():  # what we compute would become part of the traced graph
+            if recorder.compiled and is_compiling():
                 return
             if self._light is not None:
                 if module is self._light:
                     self._after_light(module, args, rest)
-            elif not (recorder.busy or recorder.off or recorder.in_backward or is_tracing()):
+            elif not is_compiling() and not (recorder.busy or recorder.off or recorder.in_backward or is_tracing()):
                 self._after(module, args, rest)
 
         hooks: Any = nn.modules.module
@@ -173,7 +174,7 @@ class Forward:
         raised = len(rest) < 2
         recorder = self._recorder
         if not raised and recorder.pace.measuring and self.root is not None:
-            recorder.own(self._module, module, args, rest[0], rest[1])
+            recorder.quick(self._module, module, args, rest[0], rest[1])
         if not stack:
             if not raised and self.root is not None:
                 recorder.own(self._end, module, args, rest[0], rest[1])

@@ -200,7 +200,7 @@ class Layers:
 
         def hook(gradient: Tensor) -> None:
             if not recorder.off:
-                recorder.own(self._gradient, slots, gradient)
+                recorder.quick(self._gradient, slots, gradient)
 
         return hook
 

@@ -416,7 +416,7 @@ class Params:
         step = StepReading(None, pairs, False)
         with np.errstate(all="ignore"):  # an overflow in a statistic is no warning to the user
             self._gradients(step, None)
-        self._recorder.resolve()
-        if pairs:
-            self._recorder.writer.wide("param", 0, step.matrix)
-        self._recorder.steps.flush_layers()
+            self._recorder.resolve()
+            if pairs:
+                self._recorder.writer.wide("param", 0, step.matrix)
+            self._recorder.steps.flush_layers()

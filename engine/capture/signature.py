@@ -69,6 +69,8 @@ class Signature:
     def _fold(self) -> None:
         """Fold a repeated group without training calls at the end of the list: D E0 l0 D E0 l0 → (D E0 l0)*2."""
         calls = self._calls
+        if len(calls) < 3:
+            return
         for period in range(2, MAX_PERIOD + 1):
             if len(calls) >= period + 1 and self._repeats_group(period):
                 return

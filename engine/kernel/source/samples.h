@@ -70,9 +70,9 @@ template <class A> TARGET static void pour(Gathering<A>& g, int64_t at, int64_t 
 template <class A>
 TARGET static void short_samples(const View& v, const Samples& s, int64_t row, int64_t last, const Saturation& sat,
                                  const Scale& scale, Sum& sum, Columns& out) {
-  alignas(64) A room[kBlock], clean[kBlock];
+  alignas(64) A room[kMost], clean[kMost];
   Gathering<A> g;
-  const int64_t many = kBlock / out.period * out.period / s.entries;
+  const int64_t many = kMost / out.period * out.period / s.entries;
   for (int64_t c = 0; c < out.period; c++) g.first[c] = A(out.first[c]), g.sum[c] = g.square[c] = 0;
   for (int64_t r = row; r < last; r += many) {
     const int64_t rows = last - r < many ? last - r : many, n = rows * s.entries;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -181,6 +182,20 @@ def test_looking_for_the_origin_changes_nothing(recording: Any) -> None:
         watched = program()
 
     assert watched == plain
+
+
+def test_complex_models_are_recorded_without_a_word(recording: Any) -> None:
+    """No cast of a complex number that torch would warn of."""
+    model = nn.Linear(3, 3, dtype=torch.complex64)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with recording, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(2):
+            optimizer.zero_grad()
+            model(torch.randn(2, 3, dtype=torch.complex64)).abs().sum().backward()
+            optimizer.step()
+
+    assert recording.data("recorder") == []
 
 
 def test_function_transforms_are_left_alone(recording: Any) -> None:

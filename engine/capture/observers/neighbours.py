@@ -78,6 +78,8 @@ class Watch(Observer):
 def fold(x: Tensor) -> Tensor:
     """Each sample as at most `FEATURES` numbers: images averaged, the rest added up with signs under a fixed hash."""
     n = x.shape[0]
+    if x.is_complex():  # casting one to a real number would warn the user
+        x = torch.view_as_real(x.resolve_conj())
     if not x.is_floating_point() and x.dtype is not torch.uint8 and x.dim() >= 2:
         bucket = (x.reshape(n, -1).long() * _PRIME >> 8) % FEATURES  # tokens: how often each bucket occurs
         zero = torch.zeros(n, FEATURES, device=x.device)

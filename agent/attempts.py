@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -202,3 +203,18 @@ def _intervened(prover: Prover, hypothesis: CausalHypothesis, notes: list[str]) 
     proof = prover.intervene(hypothesis, cause.interventions)
     proof = proof.model_copy(update={"test": TestProof(reason=NO_CODEMOD)})
     return Attempt(hypothesis, None, invariant(run, hypothesis), proof, tuple(notes))
+
+
+def verifications(chain: Sequence[Attempt]) -> list[Verification]:
+    """Of each fault of a chain: those that only the last repair made whole are proved together with it."""
+    end = chain[-1]
+    if not end.proved or len(chain) < 2:
+        return [a.verification for a in chain]
+    found = []
+    for attempt in chain[:-1]:
+        others = ", ".join(a.hypothesis.cause for a in chain if a is not attempt)
+        reason = f"the mechanism is gone, and with {others} repaired as well nothing is accused any more"
+        own = attempt.verification
+        details = own.details | {"reason": reason, "together_with": others}
+        found.append(own.model_copy(update={"status": "proved", "details": details}))
+    return [*found, end.verification]

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Literal
 
 from aitia.agent import regression
-from aitia.agent.attempts import Attempt, attempts
+from aitia.agent.attempts import Attempt, attempts, verifications
 from aitia.agent.fix import apply as write_files
 from aitia.agent.fix import unchanged, unified
 from aitia.agent.memory import remember
 from aitia.agent.scribe import writer_for
-from aitia.engine.records import CausalHypothesis, Diagnosis, Fix, Record, Verification
+from aitia.engine.records import Diagnosis, Fix, Record, Verification
 from aitia.engine.replay.replay import repeatable
 from aitia.engine.store.reader import Run
 from aitia.journal.entries import Outcome, write
@@ -91,7 +91,7 @@ def close(
         unchanged(run, root, {h.location.file for h in diagnosis.hypotheses if h.location is not None})
     writer = writer_for(model, api_base)
     made = attempts(run, diagnosis, root if proving else None, writer)
-    remember(run, [a for chain in made for a in chain])
+    remember(run, made)
     best = next((chain for chain in made if chain[-1].proved), made[0])
     tried = tuple(a.refuted for chain in made for a in chain if a.refuted)
     if diagnosis.verdict == "unknown" and not best[-1].proved:
@@ -109,32 +109,23 @@ def close(
         fix = Fix(summary=summaries, kind=fix.kind, diff=unified(run.sources, files))
     applied = tuple(write_files(run, files, root)) if apply and holds and files else ()
     incident = Incident(
-        cause=main.hypothesis.cause, hypothesis=main.hypothesis.id, fix=fix, verification=_verification(best),
+        cause=main.hypothesis.cause, hypothesis=main.hypothesis.id, fix=fix, verification=verifications(best)[0],
         test_status=main.test_status, test_reason=main.test_reason, applied=applied, refuted=refuted,
         seconds=round(sum(a.proof.seconds for chain in made for a in chain), 1),
     )  # fmt: skip
     return _written_down(run, diagnosis, root, best, incident)
 
 
-def _verification(chain: list[Attempt]) -> Verification:
-    """Of the first fault; a chain whose end is not proved has proved nothing."""
-    own = chain[0].verification
-    if own.status == "inconclusive" and chain[-1].proved:
-        return own.model_copy(update={"status": "proved", "details": own.details | {"together_with": [
-            a.hypothesis.cause for a in chain[1:]]}})  # fmt: skip
-    return own
-
-
 def _written_down(run: Run, diagnosis: Diagnosis, root: Path, chain: list[Attempt], incident: Incident) -> Incident:
     """The incident with its regression tests and its journal entry as files of the project."""
     repaired = []
-    for attempt in chain if chain[-1].proved else chain[:1]:
+    for attempt, verification in zip(chain if chain[-1].proved else chain[:1], verifications(chain), strict=False):
         test = None
         if repeatable(run):
             text = regression.compose(run, attempt.hypothesis, attempt.check, attempt.status)
             test = regression.write(root, run, attempt.hypothesis, text)
         repaired.append(Repaired(
-            cause=attempt.hypothesis.cause, summary=attempt.fix(run).summary, verification=attempt.verification,
+            cause=attempt.hypothesis.cause, summary=attempt.fix(run).summary, verification=verification,
             test=test, test_status=attempt.test_status if test is not None else "none", test_reason=attempt.test_reason,
         ))  # fmt: skip
     best = chain[0]
@@ -175,8 +166,3 @@ def _resolution(attempt: Attempt, incident: Incident) -> str:
     )
     before = f" Before: {attempt.proof.test.before}." if attempt.proof.test.before else ""
     return f"{made} {'Proved' if proof.status == 'proved' else 'Not proved'}: {reason}.{before}"
-
-
-def accepted(hypothesis: CausalHypothesis, incident: Incident) -> bool:
-    """Whether this is the hypothesis whose repair was proved."""
-    return incident.verification.status == "proved" and hypothesis.id == incident.hypothesis

@@ -31,11 +31,12 @@ class _File(RootModel[tuple[Known, ...]]):
     """The file's content."""
 
 
-def remember(run: Run, attempts: Sequence[Attempt]) -> None:
+def remember(run: Run, chains: Sequence[Sequence[Attempt]]) -> None:
     """Keep what was run; a run directory that cannot be written is left as it is."""
+    from aitia.agent.attempts import verifications
+
     known = {k.cause: k for k in recall(run)}
-    for attempt in attempts:
-        verification = attempt.verification
+    for attempt, verification in (pair for c in chains for pair in zip(c, verifications(c), strict=True)):
         before = known.get(attempt.hypothesis.cause)
         if verification.status == "not_run" or (before is not None and before.verification.status == "proved"):
             continue

@@ -16,8 +16,8 @@ from aitia.engine.capture.step_reading import spread
 if TYPE_CHECKING:
     from aitia.engine.capture.optimizers import OptimizerEntry
 
-BUDGET: Final = 1 << 22
-"""Entries of all weights together that are kept below the deepest level: 16 MB; of more, blocks evenly spread."""
+BUDGET: Final = 1 << 20
+"""Entries of all weights together that are kept below the deepest level: 4 MB; of more, blocks evenly spread."""
 BLOCK: Final = 256
 """Entries of a block: 1 KB is read at the memory's speed, and spread blocks show how far the whole moved within 1 %."""
 

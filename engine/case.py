@@ -32,6 +32,8 @@ __all__ = [
 
 MIN_PHASE = 20
 """Steps after which a new optimizer means a new phase of training."""
+OVERSHOOT = 0.3
+"""An update of nearly a third of the weight norm in one step: the usual range is 1e-4 to 1e-2 (cs231n, part 3)."""
 MAX_PHASES = 4
 """A program that builds more optimizers than this builds them in its loop: no phases."""
 
@@ -301,6 +303,25 @@ class Case:
         return ratio
 
     @cached_property
+    def path(self) -> float:
+        """Longest way that a matrix went over the whole run, in its own norms; NaN where it was not measured."""
+        held = [p.index for p in self.weights if p.optimizers]
+        ratios = self.update_ratio[:, held] if held else np.empty((0, 0))
+        if not ratios.size:
+            return math.nan
+        measured = np.isfinite(ratios).sum(0) >= 3
+        means = np.where(measured, np.nansum(ratios, 0) / np.maximum(np.isfinite(ratios).sum(0), 1), np.nan)
+        return nanmax(means) * self.n_steps
+
+    @cached_property
+    def overshoots(self) -> bool:
+        """True when early steps change a matrix by more than a third of its norm."""
+        held = [p.index for p in self.weights if p.optimizers]
+        ratios = self.update_ratio[:, held] if held else np.empty((0, 0))
+        worst = np.sort(ratios[np.isfinite(ratios).any(axis=1)][:30].max(axis=1, initial=0.0)) if ratios.size else []
+        return len(worst) > 1 and bool(worst[-2] > OVERSHOOT)
+
+    @cached_property
     def trainable(self) -> list[ParameterInfo]:
         """Parameters of the model that ask for gradients."""
         return [p for p in self.run.parameters if p.requires_grad and p.in_model]
@@ -398,6 +419,12 @@ class Case:
         if site is None or site.file is None or site.line is None:
             return None
         return SourceLocation(file=site.file, lines=(site.line,))
+
+    @property
+    def loss_place(self) -> SourceLocation | None:
+        """Where the value was made that goes into backward, by hand or by a loss function."""
+        made = self.place(self.run.fact("loss_code"))
+        return made or self.site_place() or self.place(self.run.fact("graph"))
 
     @cached_property
     def probes(self) -> dict[str, list[Fact]]:

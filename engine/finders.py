@@ -13,6 +13,7 @@ from aitia.engine.syntax import (
     is_false,
     is_optimizer,
     is_scheduler,
+    is_true,
     key,
     last_name,
     literals,
@@ -32,6 +33,16 @@ def calls(*names: str) -> Finder:
         yield from (c.lineno for c in all_calls(tree) if last_name(c.func) in names)
 
     return find
+
+
+def frozen(tree: ast.Module) -> Iterator[int]:
+    """Assignments to `requires_grad` of anything but True, and calls of `requires_grad_` with anything but True."""
+    for name, line, value in assignments(tree):
+        if name == "requires_grad" and not (isinstance(value, ast.Constant) and value.value is True):
+            yield line
+    for call in all_calls(tree):
+        if last_name(call.func) == "requires_grad_" and call.args and not is_true(call.args[0]):
+            yield call.lineno
 
 
 def keyword(name: str, value: object) -> Finder:
@@ -299,7 +310,7 @@ FINDERS: dict[str, tuple[Finder, ...]] = {
     "loss.ignore_index_hits_real_class": (criteria(), keyword("ignore_index", 0)),
     "loss.clipped_loss": (calls("clamp", "clip", "minimum", "clamp_max"),),
     "model.wrong_state_used": (recurrent_reads,),
-    "optimizer.frozen_by_mistake": (keyword("requires_grad", False), calls("requires_grad_")),
+    "optimizer.frozen_by_mistake": (frozen, keyword("requires_grad", False), calls("requires_grad_")),
     "optimizer.lr_too_high": (rate,),
     "optimizer.lr_too_low": (rate,),
     "optimizer.never_stepped": (guarded_steps, calls("backward")),

@@ -17,6 +17,7 @@ _PAIR = re.compile(
 _EVALUATION = re.compile(r"(?i)\b(val|valid|validation|test|eval|evaluation|dev|held)")
 _ACCURACY = re.compile(r"(?i)\bacc\b|accuracy|_acc\b|\bacc_|\bscore\b|correct")
 _LOSS = re.compile(r"(?i)loss|nll|mse|mae|rmse|ppl|perplexity|error|err\b|r2")
+_REWARD = re.compile(r"(?i)\b(reward|return|payoff|profit|win rate|wins)\b")
 _COUNTER = re.compile(r"(?i)\b(epoch|step|iter|iteration|batch|lr|seed|fold|round|round)\b")
 
 
@@ -29,6 +30,8 @@ class Printed:
     accuracy: bool
     loss: bool
     value: float
+    reward: bool = False
+    """What a policy is trained to earn."""
 
 
 def printed(text: str) -> list[Printed]:
@@ -49,6 +52,8 @@ def printed(text: str) -> list[Printed]:
                 value = value / 100.0 if percent or value > 1.5 else value
                 if 0.0 <= value <= 1.0:
                     found.append(Printed(_is_evaluation(label, line_is_evaluation), True, False, value))
+            elif _REWARD.search(label) and math.isfinite(value):
+                found.append(Printed(_is_evaluation(label, line_is_evaluation), False, False, value, reward=True))
             elif loss and math.isfinite(value):
                 found.append(Printed(_is_evaluation(label, line_is_evaluation), False, True, value))
     return found

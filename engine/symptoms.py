@@ -6,11 +6,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from aitia.engine.case import Case
 from aitia.engine.records import RunStatus, Scalar
 
 ENOUGH_STEPS = 30
 """Below this a flat loss says nothing yet."""
+BOTTOMLESS = 1e3
+"""Times its size at the start; a likelihood, or a critic's score, stays far above."""
 WANTED = ("KeyboardInterrupt", "SystemExit")
 """Endings that somebody asked for."""
 
@@ -51,6 +55,17 @@ def symptoms(case: Case) -> list[Symptom]:
                 "gradient_debugger",
                 {"step": step},
                 "record again with `--level deep` to pin the operation",
+            )
+        )
+    elif _bottomless(case):
+        found.append(
+            Symptom(
+                "bottomless",
+                f"the loss fell from {case.loss.first:.4g} to {case.loss.last:.4g} and has no floor",
+                None,
+                "causal",
+                {"first": case.loss.first, "last": case.loss.last},
+                "check the sign of every term of the loss",
             )
         )
     elif case.diverged and _supervised(case):
@@ -101,8 +116,14 @@ def _stays_nonfinite(case: Case) -> bool:
 
 
 def _supervised(case: Case) -> bool:
-    """One optimizer, and a loss function whose value means error."""
-    return len(case.run.optimizers) <= 1 and bool(case.run.losses)
+    """One optimizer, and a loss whose value means error: that of a loss function, or one that is never below zero."""
+    values = case.loss.values[np.isfinite(case.loss.values)]
+    return len(case.run.optimizers) <= 1 and (bool(case.run.losses) or (len(values) > 0 and bool((values > 0).all())))
+
+
+def _bottomless(case: Case) -> bool:
+    """A loss that fell below zero by orders of magnitude more than it ever was above."""
+    return case.loss.last < -BOTTOMLESS * max(1.0, abs(case.loss.start))
 
 
 def _stuck(case: Case) -> bool:

@@ -113,6 +113,10 @@ def is_false(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and node.value in {False, None}
 
 
+def is_true(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is True
+
+
 def small(node: ast.expr | None) -> bool:
     """1, 2, -1, -2."""
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):

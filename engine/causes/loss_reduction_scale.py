@@ -13,6 +13,12 @@ import numpy as np
 from aitia.engine.case import Case, nanmedian
 from aitia.engine.causes.base import DECISIVE, MODERATE, WEAK, Cause, Weight, against, supports, symptom
 from aitia.engine.records import SourceLocation
+from aitia.engine.terms import adapts, weight
+
+MANY = 8.0
+"""Factor between a loss and its mean that no learning rate was chosen for; weights of a few terms add up to less."""
+STILL = 0.03
+"""Path of the weights, in their norms, that cannot have taught a network anything."""
 
 
 def weigh(case: Case) -> Iterator[Weight]:
@@ -45,8 +51,41 @@ def weigh(case: Case) -> Iterator[Weight]:
                 MODERATE, f"the loss went from {case.loss.first:.3g} to {case.loss.last:.3g}", loss_last=case.loss.last
             )
         return
-    if not case.train_loss_calls:
-        yield from _by_hand(case)
+    by_hand = [] if case.train_loss_calls else list(_by_hand(case))
+    yield from by_hand or _by_weight(case)
+
+
+def _by_weight(case: Case) -> Iterator[Weight]:
+    """Means that are multiplied, summed or divided once more on their way into backward."""
+    heavy = weight(case)
+    k = nanmedian(case.run.scalar("n_backward")[1])
+    if len(case.run.optimizers) > 1 or adapts(case) or not heavy > 0 or not k >= 1 or case.learned:
+        return
+    suffers = case.diverged or case.nonfinite_step is not None or case.overshoots
+    where = case.loss_place
+    if heavy >= MANY and suffers:
+        yield supports(
+            DECISIVE,
+            f"what goes into backward counts the mean error {heavy:.3g} times (it is multiplied or summed), which multiplies the "
+            "learning rate as much",
+            tool="gradient_debugger",
+            step=1,
+            where=where,
+            weight=heavy,
+        )
+        if case.diverged or case.nonfinite_step is not None:
+            yield symptom(MODERATE, f"the loss went from {case.loss.first:.3g} to {case.loss.last:.3g}")
+    elif heavy * k <= 1 / MANY and case.path < STILL:
+        yield supports(
+            DECISIVE,
+            f"what goes into backward is {heavy * k:.2g} times the mean error (it is divided once more), and in {case.n_steps} steps "
+            f"the weights moved by {100 * case.path:.2g} % of their norm",
+            tool="gradient_debugger",
+            step=1,
+            where=where,
+            weight=heavy,
+            path=case.path,
+        )
 
 
 def _by_hand(case: Case) -> Iterator[Weight]:
@@ -106,6 +145,8 @@ CAUSE = Cause(
         "model.saturated_units",
         "numerics.exp_overflow",
         "loop.accumulation_not_normalized",
+        "optimizer.lr_too_low",
+        "eval.underfit_stopped_early",
     ),
     intervention="divide the loss by the batch size",
     interventions=("average_loss",),

@@ -11,6 +11,7 @@ import numpy as np
 
 from aitia.engine.case import Case, Floats, nanmedian
 from aitia.engine.causes.base import MODERATE, STRONG, WEAK, Cause, Weight, supports, symptom
+from aitia.engine.terms import factors as site_factors
 
 DROWNED = 0.02
 """Share of the total below which a term's gradient is noise beside the others'."""
@@ -29,7 +30,7 @@ def weigh(case: Case) -> Iterator[Weight]:
     values = {s: v for s, v in values.items() if abs(len(v) - len(root)) <= 0.05 * len(root)}
     if not values or any(_ends(v)[1] < 0.5 * _ends(v)[0] for v in values.values()):
         return  # something is learned: a small term beside it is an auxiliary one
-    factors = _factors(case)
+    factors = site_factors(case)
     for s, series in values.items():
         n = min(len(root), len(series))
         early = slice(0, max(3, n // 10))
@@ -60,16 +61,6 @@ def weigh(case: Case) -> Iterator[Weight]:
 def _ends(series: Floats) -> tuple[float, float]:
     tenth = max(2, len(series) // 10)
     return nanmedian(series[:tenth]), nanmedian(series[-tenth:])
-
-
-def _factors(case: Case) -> dict[int, float]:
-    """Loss site → median factor of its term in the root of backward."""
-    found: dict[int, list[float]] = {}
-    for fact in case.run.facts("graph"):
-        for term in fact.data.get("terms") or []:
-            if isinstance(term.get("factor"), (int, float)) and int(term.get("site", -1)) >= 0:
-                found.setdefault(int(term["site"]), []).append(float(term["factor"]))
-    return {site: nanmedian(factors) for site, factors in found.items()}
 
 
 CAUSE = Cause(

@@ -6,10 +6,21 @@ Source: open-mmlab/mmpretrain#702; TrainCheck pytorch-forum-84911.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+
+import numpy as np
 
 from aitia.engine.case import Case, listing, nanmax
 from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, WEAK, Cause, Weight, against, supports, symptom
+
+UNFIT = 0.6
+"""Share of the way from chance to 1 that a head on useful frozen features passes on its own training data."""
+RISING = 0.05
+"""Share of that way which the last third of the run added to the one before: still on its way."""
+ENOUGH = 30
+MOST = 0.5
+"""A frozen minority leaves enough to learn with."""
 
 
 def weigh(case: Case) -> Iterator[Weight]:
@@ -25,16 +36,32 @@ def weigh(case: Case) -> Iterator[Weight]:
     frozen = [p for p in frozen if roots.get(p.layer or "") in training]  # a whole other network (teacher) is no part
     if not frozen:
         return
+    given = {str(n) for f in case.run.facts("weights_given") for n in f.data.get("names") or []}
+    blank = [p for p in frozen if p.name not in given and not nanmax(case.column("update_norm", p.index)) > 0]
+    if given and any(len(p.shape) > 1 for p in blank):
+        frozen = blank  # what was loaded is frozen on purpose; what stands beside it at random values is not
     size = sum(_numel(p.shape) for p in frozen)
     share = size / max(1, size + sum(_numel(p.shape) for p in case.trainable))
-    loaded = case.run.facts("load_state_dict")
+    loaded = [] if frozen is blank else case.run.facts("load_state_dict")
     trained = [p for p in frozen if nanmax(case.column("update_norm", p.index)) > 0]
     held = [p for p in frozen if p.optimizers]
     statement = (
         f"{listing(p.name for p in frozen)} ask for no gradient: {100 * share:.0f} % of the weights in use are frozen"
     )
     where = case.optimizer_place()
-    if loaded or trained:
+    unfit = _unfit(case)
+    if (loaded or trained) and unfit and share > MOST:
+        yield supports(
+            STRONG + WEAK,
+            f"{statement}, and what is left to learn does not fit the training data: accuracy {unfit:.2f}, and no longer rising",
+            tool="layer_analyzer",
+            subject=case.owner(frozen[0].name),
+            step=case.phase_start,
+            where=where,
+            frozen_share=share,
+            accuracy=unfit,
+        )
+    elif loaded or trained:
         yield against(
             STRONG,
             "the frozen part was trained or loaded before: freezing it looks deliberate",
@@ -63,6 +90,8 @@ def weigh(case: Case) -> Iterator[Weight]:
             where=where,
             frozen_share=share,
         )
+        if unfit:
+            yield symptom(MODERATE, f"training accuracy stays at {unfit:.2f}, and no longer rises", accuracy=unfit)
     if held:
         yield symptom(
             WEAK,
@@ -73,6 +102,20 @@ def weigh(case: Case) -> Iterator[Weight]:
         yield supports(
             MODERATE, f"the last layer ({case.owner(frozen[-1].name)}) is among the frozen ones", tool="layer_analyzer"
         )
+
+
+def _unfit(case: Case) -> float | None:
+    """Training accuracy where it stopped rising far from fitting the data; None where it did not, or there is none."""
+    accuracy = case.accuracy(grad=True)
+    late = accuracy.values[accuracy.steps >= case.phase_start]
+    late = late[np.isfinite(late)]
+    if len(late) < ENOUGH or not math.isfinite(case.chance):
+        return None
+    third = len(late) // 3
+    before, last = float(np.mean(late[-2 * third : -third])), float(np.mean(late[-third:]))
+    room = 1.0 - case.chance
+    fits = last > case.chance + UNFIT * room or last - before > RISING * room
+    return None if fits else last
 
 
 def _numel(shape: tuple[int, ...]) -> int:

@@ -13,6 +13,7 @@ import numpy as np
 
 from aitia.engine.case import Case, nanmedian
 from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, WEAK, Cause, Weight, against, supports, symptom
+from aitia.engine.terms import adapts, weight
 
 LARGE = 0.1
 """An update of a tenth of the weight norm in one step: the usual range is 1e-4 to 1e-2 (cs231n, part 3)."""
@@ -84,6 +85,11 @@ def _others(case: Case) -> Iterator[Weight]:
         if fact.data.get("reduction") == "sum":
             yield against(STRONG, "the loss is summed over the batch, which multiplies the gradient", reduction="sum")
             break
+    heavy = weight(case)
+    if heavy >= 8.0 and not adapts(case):
+        yield against(
+            STRONG, f"the loss counts {heavy:.3g} times its mean, which multiplies the gradient", weight=heavy
+        )
     rows = case.run.table("batch")
     spread = nanmedian(rows["in_std"][rows["grad"] == 1])
     if math.isfinite(spread) and spread > 20:

@@ -209,7 +209,8 @@ FACT_KINDS: Final[dict[str, str]] = {
     "graph": "the autograd graph of a backward root was walked (first steps, and after changes). data: site, ops (near "
     "the root, in order), op_counts, reached [parameter names], n_reached, not_reached_trainable [names], "
     "n_not_reached, depth, n_nodes, truncated, sites (all loss sites in this graph), terms [{site (-1: no loss "
-    "function), op, factor}] (the summands of the root and what each is multiplied by; op 'constant': a number or a "
+    "function), op, factor, weight (how many times the mean over its entries counts: n for a sum over n), below (what it is "
+    "made of), mixed}] (the summands of the root and what each is multiplied by; op 'constant': a number or a "
     "term without gradient), chains {loss node: operations right before it}, checkpoint [nodes], patterns "
     "{softmax_before_log_softmax, sigmoid_before_bce_logits, softmax_before_nll, relu_before_mse … (bool), sqrt_nodes, "
     "n_matmul, n_nonlinear, singular_near_root [names]}",
@@ -245,6 +246,7 @@ FACT_KINDS: Final[dict[str, str]] = {
     "load_state_dict": "data: root, strict, matched, missing [..], unexpected [..], n_missing, n_unexpected, n_model, "
     "n_given, aliased (bool: it was given the model's own live tensors), untied [[names] of parameters that were one "
     "tensor in an earlier model of this class], raised",
+    "weights_given": "at the end. data: names [parameters that a state was loaded into]",
     "loaded_weights": "first use of a model after load_state_dict. data: root, n, changed [parameters that are not as "
     "loaded], plain_differ [tensors that are plain attributes and not as in the model whose state was taken], "
     "n_weights (of n: matrices and kernels), replaced [of these: the ones that are other weights now, not rounded ones], "

@@ -9,6 +9,7 @@ from typing import Any, Final
 import torch
 
 from aitia.engine.capture.observers.base import SITE_MARK, Observer
+from aitia.engine.capture.observers.terms import SHAPES, terms
 
 ALWAYS: Final = 3
 """Walks of a site before only powers of two are walked: a graph that changes does so early or at a phase's start."""
@@ -20,32 +21,7 @@ MAX_NAMES: Final = 400
 MAX_FACTS: Final = 60
 CHAIN: Final = 5
 """Operations followed upstream of a loss: activation, last layer, and what stands before."""
-MAX_TERMS: Final = 24
 
-SHAPES: Final = frozenset(
-    {
-        "ViewBackward0",
-        "UnsafeViewBackward0",
-        "ReshapeAliasBackward0",
-        "TransposeBackward0",
-        "TBackward0",
-        "PermuteBackward0",
-        "SqueezeBackward0",
-        "SqueezeBackward1",
-        "SqueezeBackward2",
-        "UnsqueezeBackward0",
-        "SelectBackward0",
-        "SliceBackward0",
-        "ExpandBackward0",
-        "CloneBackward0",
-        "AliasBackward0",
-        "ToCopyBackward0",
-        "IndexBackward0",
-        "CatBackward0",
-        "StackBackward0",
-    }
-)
-"""Operations that only move or copy values; they are skipped where one asks what comes before."""
 LOSSES: Final = (
     "NllLossBackward0",
     "NllLoss2DBackward0",
@@ -156,7 +132,7 @@ class Watch(Observer):
             "n_nodes": len(seen),
             "truncated": bool(queue),
             "sites": sorted(set(sites)),
-            "terms": terms(loss.grad_fn),
+            "terms": terms(loss),
             "chains": chains,
             "checkpoint": sorted(n for n in counts if "Checkpoint" in n),
             "patterns": _patterns(counts, chains, ops),
@@ -195,43 +171,3 @@ def _patterns(counts: Counter[str], chains: dict[str, list[str]], ops: list[str]
     nonlinear = NONLINEAR + NONLINEAR_MORE
     found["n_nonlinear"] = sum(n for x, n in counts.items() if x.startswith(nonlinear) or "Rnn" in x or "Lstm" in x)
     return found
-
-
-def terms(root: Any) -> list[dict[str, Any]]:
-    """The summands of a loss with the factor each is multiplied by; `site` is -1 for what no loss function made."""
-    found: list[dict[str, Any]] = []
-    stack: list[tuple[Any, float]] = [(root, 1.0)]
-    while stack and len(found) < MAX_TERMS:
-        node, factor = stack.pop()
-        if SITE_MARK in node.metadata:
-            found.append({"site": int(node.metadata[SITE_MARK]), "op": node.name(), "factor": factor})
-            continue
-        inputs = [f for f, _ in node.next_functions]
-        steps = _factors(node, len(inputs))
-        if steps is None:
-            found.append({"site": -1, "op": node.name(), "factor": factor})
-            continue
-        constants = sum(f is None for f in inputs) if node.name().startswith(("Add", "Sub")) else 0
-        if constants:  # a number, or a term that no gradient flows into
-            found.append({"site": -1, "op": "constant", "factor": factor})
-        stack += [(f, factor * s) for f, s in zip(inputs, steps, strict=True) if f is not None]
-    return found
-
-
-def _factors(node: Any, n: int) -> list[float] | None:
-    """By what a node multiplies each of its inputs; None where it is no sum or multiple."""
-    name = node.name()
-    if name in SHAPES or name.startswith(("AddBackward", "SumBackward", "MeanBackward")):
-        return [1.0] * n
-    if name.startswith("SubBackward"):
-        return [1.0, -float(getattr(node, "_saved_alpha", 1.0))][:n]
-    if name.startswith(("NegBackward", "RsubBackward")):
-        return [-1.0, *[1.0] * (n - 1)]
-    if name.startswith(("MulBackward", "DivBackward")):
-        other = getattr(node, "_saved_other", None)
-        if other is None and name.startswith("MulBackward"):
-            other = getattr(node, "_saved_self", None)
-        if isinstance(other, torch.Tensor) and other.numel() == 1 and not other.requires_grad and not other.is_meta:
-            value = float(other)
-            return [value if name.startswith("Mul") else (1 / value if value else float("inf"))] * n
-    return None

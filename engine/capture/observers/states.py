@@ -60,6 +60,8 @@ class Watch(Observer):
         """Tensors that are plain attributes, and so no part of the state, of models whose state was taken."""
         self._told = {"state_dict": 0, "load_state_dict": 0, "save": 0, "loaded_weights": 0}
         self._loaded: list[tuple[weakref.ref[nn.Module], str, dict[str, Print]]] = []
+        self._given_weights: list[weakref.ref[Tensor]] = []
+        """Parameters that a state was loaded into."""
 
     def install(self) -> None:
         self.replace(nn.Module, "state_dict", self._wrap_state)
@@ -159,6 +161,8 @@ class Watch(Observer):
         self.recorder.letter("W")
         missing, unexpected = list(result.missing_keys), list(result.unexpected_keys)
         data = self._load_data(module, state, strict, missing, unexpected)
+        named = module.named_parameters(remove_duplicate=False)
+        self._given_weights += [weakref.ref[Tensor](p) for n, p in named if n in state]
         own = [set(group) for group in tied(module)]
         names = {n for n, _ in module.named_parameters(remove_duplicate=False)}
         lost = [g for g in self._tied.get(type(module), []) if set(g) <= names and not any(set(g) <= o for o in own)]
@@ -261,6 +265,10 @@ class Watch(Observer):
             data = {"root": name, "steps": steps}
             self.recorder.fact("states_taken", subject=name, data=data, where=self._taken_at.get(name))
         self._look(True)
+        given = (t for t in (r() for r in self._given_weights) if t is not None)
+        names = sorted({name for t in given if (name := self.recorder.parameter_name(t)) is not None})
+        if names:
+            self.recorder.fact("weights_given", data={"names": names})
 
 
 def tied(module: nn.Module) -> list[list[str]]:

@@ -21,6 +21,8 @@ CRASHES = ("shape.mismatch", "dtype.mismatch", "device.mismatch", "data.index_ou
 
 def locate(run: Run, cause: str, component: str | None, measured: SourceLocation | None) -> SourceLocation | None:
     """The likeliest lines, at most three: the cause's own pattern, what was measured, where the component is made."""
+    if measured is not None and measured.file not in run.sources:
+        measured = None  # a line of something else than the program
     known = list(measured.lines) if measured is not None else []
     for name, text in _own_files(run):
         if measured is not None and name != measured.file:

@@ -36,6 +36,7 @@ def _foreign() -> tuple[str, ...]:
 
 
 _FOREIGN: Final = _foreign()
+_LAUNCH: Final = str(Path(__file__).with_name("launch.py"))
 
 
 def set_base(*folders: str) -> None:
@@ -78,6 +79,8 @@ def walk(frame: FrameType | None) -> Iterator[FrameType]:
 def user_frames(start: int = 1) -> Iterator[tuple[FrameType, str]]:
     """The user's frames on the stack, innermost first, each with its file's name."""
     for frame in walk(sys._getframe(start)):
+        if frame.f_code.co_filename == _LAUNCH:  # what started us is no part of the program
+            return
         name = user_file(frame.f_code.co_filename)
         if name is not None:
             yield frame, name

@@ -10,12 +10,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from aitia.engine.case import Case, nanmedian
-from aitia.engine.causes.base import DECISIVE, STRONG, Cause, Weight, supports
+from aitia.engine.causes.base import DECISIVE, STRONG, WEAK, Cause, Weight, supports
+from aitia.engine.records import SourceLocation
 
 
 def weigh(case: Case) -> Iterator[Weight]:
     """A summand of the loss that moves and carries no gradient; or a loss function called on a detached prediction."""
-    constant = list(_moving_constant(case))
+    constant = list(_moving_constant(case)) or list(_added_figure(case))
     if constant:
         yield from constant
         return
@@ -58,6 +59,29 @@ def _outside_the_sum(case: Case) -> bool:
             return False
         root -= float(term["factor"]) * value
     return bool(nanmedian(np.abs(root)) < 1e-4 * max(total, 1e-12))
+
+
+def _added_figure(case: Case) -> Iterator[Weight]:
+    """In a loss written by hand: a single number that was computed and cut from the graph is added to one that was not."""
+    walks = [f.data.get("terms") or [] for f in case.run.facts("graph")]
+    if not walks or not all(any(t.get("op") == "constant" for t in terms) for terms in walks):
+        return
+    for fact in case.run.facts("loss_code"):
+        for op in fact.data.get("ops") or []:
+            sides = op.get("inputs") or []
+            if op.get("op") not in {"add", "sub", "add_"} or sides != [[], []] or op.get("output") != []:
+                continue
+            if sorted(op.get("tracked") or []) == [False, True]:
+                line = op.get("line")
+                yield supports(
+                    STRONG + WEAK,
+                    "the loss is a sum of a term with a graph and one without: the second moves its value, but no parameter "
+                    "feels it",
+                    tool="gradient_debugger",
+                    step=1,
+                    where=SourceLocation(file=fact.file, lines=(int(line),)) if fact.file and line else None,
+                )
+                return
 
 
 def _moving_constant(case: Case) -> Iterator[Weight]:

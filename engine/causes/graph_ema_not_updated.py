@@ -9,8 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from aitia.engine.case import Case, nanmax
-from aitia.engine.causes.base import DECISIVE, Cause, Weight, supports
+from aitia.engine.causes.base import DECISIVE, STRONG, WEAK, Cause, Weight, supports
+from aitia.engine.records import Fact
+
+OFTEN = 3
+"""A random start is evaluated once as a baseline, not again and again."""
 
 
 def weigh(case: Case) -> Iterator[Weight]:
@@ -22,7 +28,11 @@ def weigh(case: Case) -> Iterator[Weight]:
         if fact.data.get("changed") is not False or fact.data.get("original_changed") is not True:
             continue
         used = _used(case, name)
+        if fact.data.get("late"):
+            yield from _rewritten(case, fact, name)
+            continue
         if used < 0.5 * case.n_steps:
+            yield from _evaluated(case, fact, name)
             continue
         yield supports(
             DECISIVE,
@@ -35,6 +45,37 @@ def weigh(case: Case) -> Iterator[Weight]:
             n_steps=case.n_steps,
         )
         return
+
+
+def _rewritten(case: Case, fact: Fact, name: str) -> Iterator[Weight]:
+    """A model of the same shapes that is written to all the time, with what it holds already."""
+    if fact.data.get("written") is True:
+        yield supports(
+            DECISIVE,
+            f"{name} has the shapes of {fact.data.get('of')}, is written to while that trains, and none of its "
+            f"{fact.data.get('n')} parameters ever changed its value",
+            tool="layer_analyzer",
+            subject=name,
+            step=1,
+        )
+
+
+def _evaluated(case: Case, fact: Fact, name: str) -> Iterator[Weight]:
+    """A copy of the random start that is evaluated again and again."""
+    seen = case.run.fact("model_seen", name)
+    rows = case.run.table("batch")
+    mine = rows["root"] == int(seen.data.get("index", -1)) if seen is not None else np.zeros(len(rows["root"]), bool)
+    times = len(np.unique(rows["step"][mine & (rows["grad"] == 0)]))
+    if times >= OFTEN:
+        yield supports(
+            STRONG + WEAK,
+            f"{name} began as a copy of {fact.data.get('of')} at its random start, was run at {times} points of the training, and "
+            f"none of its {fact.data.get('n')} parameters ever changed",
+            tool="layer_analyzer",
+            subject=name,
+            step=1,
+            times=times,
+        )
 
 
 def _used(case: Case, name: str) -> int:

@@ -5,11 +5,17 @@ Source: SO 48251943, 48221692.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+
+import numpy as np
 
 from aitia.engine.case import Case, nanmax, nanmedian
 from aitia.engine.causes.base import DECISIVE, MODERATE, Cause, Weight, supports, symptom
+from aitia.engine.records import LossSite
 
+EDGE = 1e-3
+"""Rounding at the ends of a range."""
 REGRESSION = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
 BOUNDS = {
     "Sigmoid": (0.0, 1.0),
@@ -35,15 +41,13 @@ def weigh(case: Case) -> Iterator[Weight]:
         want_low, want_high = nanmedian(rows["target_min"]), nanmedian(rows["target_max"])
         last = case.leaves[-1] if case.leaves else None
         bounds = BOUNDS.get(last.cls) if last is not None else None
-        by = str(
-            next((f.data.get("input_by") for f in case.train_loss_calls if f.data.get("function") == site.function), "")
-            or ""
-        )
-        if bounds is None:
+        by = _made_by(case, site)
+        if bounds is None or not any(by.lower().startswith(name.lower()) for name in BOUNDS):
+            bounds = bounds if not by else None
             for name, pair in BOUNDS.items():
-                if name.lower() in by.lower():
+                if by.lower().startswith(f"{name.lower()}backward"):
                     bounds = pair
-        if bounds is None:
+        if bounds is None or low < bounds[0] - EDGE or high > bounds[1] + EDGE:
             continue
         span = max(want_high - want_low, 1e-9)
         below, above = max(0.0, bounds[0] - want_low) / span, max(0.0, want_high - bounds[1]) / span
@@ -68,6 +72,46 @@ def weigh(case: Case) -> Iterator[Weight]:
         if pinned:
             yield symptom(MODERATE, f"predictions press against that end ([{low:.3g}, {high:.3g}])", low=low, high=high)
         return
+    yield from _by_hand(case)
+
+
+def _made_by(case: Case, site: LossSite) -> str:
+    """The operation right before the loss, shapes aside; empty where it is not known."""
+    for fact in case.run.facts("graph"):
+        for term in fact.data.get("terms") or []:
+            if int(term.get("site", -1)) == site.index:
+                chain = (fact.data.get("chains") or {}).get(str(term.get("op", "")).rpartition("::")[2]) or []
+                if chain:
+                    return str(chain[0])
+    same = (f for f in case.train_loss_calls if case.site_of(f) == site.index)
+    return str(next((f.data.get("input_by") for f in same), "") or "")
+
+
+def _by_hand(case: Case) -> Iterator[Weight]:
+    """A mean square written by hand: an output within [0, 1] that is never further than 1 from a target within [0, 1]."""
+    values = case.per_backward.values
+    values = values[np.isfinite(values)]
+    told = [t for f in case.run.facts("graph") for t in f.data.get("terms") or []]
+    if len(told) < 1 or len(values) < 10 or len(case.run.optimizers) > 1:
+        return
+    for name, (low, high) in BOUNDS.items():
+        chain = ["Square", "SubBackward0", f"{name}Backward0"]
+        if not math.isfinite(high) or any((t.get("below") or [])[:3] != chain for t in told):
+            continue
+        if any(abs(float(t.get("weight", 1.0))) > 1.0 for t in told):
+            continue
+        most, least = (high - low) ** 2, float(np.min(values))
+        if least > most:
+            yield supports(
+                DECISIVE,
+                f"the output cannot leave [{low:.3g}, {high:.3g}], and the mean square error never falls under {least:.3g}: with "
+                f"targets in that range it could not exceed {most:.3g}",
+                tool="layer_analyzer",
+                step=1,
+                where=case.loss_place,
+                lowest=least,
+            )
+            return
 
 
 CAUSE = Cause(

@@ -10,11 +10,18 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from aitia.engine.case import Case
+from aitia.engine.case import Case, Floats
 from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, Cause, Weight, against, supports, symptom
 
 GONE = 0.01
 """Below a hundredth of its highest value the rate no longer trains."""
+
+LOW = 0.2
+"""A drop to this share of the rate ends fast learning."""
+CONVERGED = 0.5
+"""A loss below half of its first value made good use of the rate it had."""
+EARLY = 0.1
+"""Share of a run in which no schedule is meant to end; a warm-up would rise."""
 
 
 def weigh(case: Case) -> Iterator[Weight]:
@@ -31,6 +38,7 @@ def weigh(case: Case) -> Iterator[Weight]:
     dead = lr[at_top:] < GONE * top
     share = float(dead.sum() / len(lr))
     if share < 0.4:
+        yield from _early_drop(case, lr, per_step)
         return
     when = int(steps[at_top:][np.argmax(dead)])
     built = case.run.fact("scheduler_built")
@@ -58,6 +66,29 @@ def weigh(case: Case) -> Iterator[Weight]:
         )
     if case.learned and case.loss.last < 0.1 * abs(case.loss.first):
         yield against(STRONG, "the loss had already converged", loss_last=case.loss.last)
+
+
+def _early_drop(case: Case, lr: Floats, per_step: float) -> Iterator[Weight]:
+    """All marks of a schedule passed in the first steps: they were meant as epochs."""
+    top = float(lr.max())
+    low = lr < LOW * top
+    if not low.any() or case.loss.last < CONVERGED * case.loss.first:
+        return
+    first = int(np.argmax(low))
+    if first > EARLY * len(lr) or not low[first:].all():
+        return
+    rates = case.run.facts("scheduler_rate")
+    yield supports(
+        STRONG + MODERATE,
+        f"the scheduler steps {per_step:.2g} times per optimizer step; the rate fell from {top:.3g} to {lr[first]:.2g} within "
+        f"{first + 1} of {len(lr)} steps and stayed there, while the loss went from {case.loss.first:.3g} to {case.loss.last:.3g}",
+        tool="gradient_debugger",
+        step=first + 1,
+        where=next((case.place(f) for f in rates if f.file), None) or case.place(case.run.fact("scheduler_built")),
+        steps_per_optimizer_step=per_step,
+        lr_first=top,
+        lr_last=float(lr[-1]),
+    )
 
 
 CAUSE = Cause(

@@ -254,7 +254,8 @@ FACT_KINDS: Final[dict[str, str]] = {
     "save": "torch.save was called. data: n_tensors, root (which model's tensors they are), roots (all of them), "
     "equals_live (bool)",
     "copy": "at the end: a model that began as an untrained copy of one that is trained. data: root, of, n, changed (bool: "
-    "its weights moved), original_changed (bool)",
+    "its weights moved), original_changed (bool), written (bool: something was written to them, be it what they held), late "
+    "(bool: it first ran when the original had moved already, so whether it began as a copy is not known)",
     "attention_mask": "first attention calls that hide keys, against the input of the model. data: n_hidden, n_visible "
     "(keys), distinct_hidden, distinct_visible (different tokens there), no_key (rows without a visible key), n_rows",
     "input_detail": "first batch of large images. data: shape, factor (they can be shrunk by it and blown up again with "

@@ -24,6 +24,10 @@ class _Copy:
     of: str
     pairs: list[tuple[weakref.ref[Tensor], weakref.ref[Tensor]]]
     prints: list[tuple[float, float]]
+    at: list[tuple[int, int]]
+    """(version, address) of each of its parameters: writing to one changes it, whatever is written."""
+    late: bool = False
+    """It was first seen when the original had moved already."""
 
 
 class Watch(Observer):
@@ -34,6 +38,8 @@ class Watch(Observer):
         self._looked = False
         self._copies: list[_Copy] = []
         self._moved: dict[int, tuple[bool, bool]] = {}
+        self._written: dict[int, bool] = {}
+        self._roots: set[int] = set()
 
     def before_step(self, optimizer: torch.optim.Optimizer) -> None:
         if not self._looked:
@@ -56,9 +62,26 @@ class Watch(Observer):
                 compared += 1
                 pairs = list(zip(copy.parameters(), original.parameters(), strict=True))
                 if all(a is not b and torch.equal(a, b) for a, b in pairs) and _untouched(original):
-                    references = [(weakref.ref[Tensor](a), weakref.ref[Tensor](b)) for a, b in pairs]
-                    self._copies.append(_Copy(name, of, references, [(_print(a), _print(b)) for a, b in pairs]))
+                    self._copies.append(_copy(name, of, pairs, late=False))
                     break
+
+    def before_root(self, root: int, module: nn.Module, args: tuple[Any, ...], kwargs: Any) -> None:
+        """A model that first runs in the middle of the training: an average that is evaluated after each epoch."""
+        if root in self._roots:
+            return
+        self._roots.add(root)
+        if not self._looked or len(self._copies) >= MAX_PAIRS or self._trains(module):
+            return
+        shapes = [p.shape for p in module.parameters()]
+        if not any(len(shape) > 1 for shape in shapes) or any(c.pairs[0][0]() is _first(module) for c in self._copies):
+            return
+        name = next((e.name for e, model in self.recorder.registry.live_models() if model is module), None)
+        for entry, original in self.recorder.registry.live_models():
+            alike = original is not module and [p.shape for p in original.parameters()] == shapes
+            if alike and name is not None and self._trains(original):
+                pairs = list(zip(module.parameters(), original.parameters(), strict=True))
+                self._copies.append(_copy(name, entry.name, pairs, late=True))
+                return
 
     def _candidates(self) -> Iterator[tuple[str, nn.Module]]:
         """Models and their children, where these have weights."""
@@ -89,13 +112,31 @@ class Watch(Observer):
                 if moved:
                     break
             self._moved[i] = moved, original_moved
+            alive = [t for t in (a() for a, _ in copy.pairs) if t is not None]
+            if alive:
+                self._written[i] = self._written.get(i, False) or [_at(t) for t in alive] != copy.at
 
     def finish(self) -> None:
         self._compare()
         for i, copy in enumerate(self._copies):
             moved, original_moved = self._moved.get(i, (False, False))
-            data = {"root": copy.root, "of": copy.of, "n": len(copy.pairs), "changed": moved}
+            data = {"root": copy.root, "of": copy.of, "n": len(copy.pairs), "changed": moved, "late": copy.late}
+            data["written"] = self._written.get(i, False)
             self.recorder.fact("copy", subject=copy.root, data={**data, "original_changed": original_moved})
+
+
+def _copy(name: str, of: str, pairs: list[tuple[nn.Parameter, nn.Parameter]], *, late: bool) -> _Copy:
+    references = [(weakref.ref[Tensor](a), weakref.ref[Tensor](b)) for a, b in pairs]
+    prints = [(_print(a), _print(b)) for a, b in pairs]
+    return _Copy(name, of, references, prints, [_at(a) for a, _ in pairs], late)
+
+
+def _first(module: nn.Module) -> Tensor | None:
+    return next(module.parameters(), None)
+
+
+def _at(parameter: Tensor) -> tuple[int, int]:
+    return parameter._version, parameter.data_ptr()
 
 
 def _print(parameter: Tensor) -> float:

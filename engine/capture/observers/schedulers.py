@@ -26,6 +26,8 @@ class _Kept:
         self.lr_first: float | None = None
         self.lr_last: float | None = None
         self.last_epoch: float | None = None
+        self.where: tuple[str, int] | None = None
+        """Where it is stepped."""
 
 
 class Watch(Observer):
@@ -99,6 +101,8 @@ class Watch(Observer):
         if kept is None:
             return
         kept.steps += 1
+        if kept.steps == 1:
+            kept.where = user_frame()
         kept.lr_last = _rate(scheduler)
         kept.last_epoch = float(getattr(scheduler, "last_epoch", 0))
         self.recorder.letter(f"R{kept.index}")
@@ -116,7 +120,7 @@ class Watch(Observer):
                 "lr_last": kept.lr_last if scheduler is None else _rate(scheduler),
                 "last_epoch": kept.last_epoch,
             }
-            self.recorder.fact("scheduler_rate", subject=str(kept.index), data=data)
+            self.recorder.fact("scheduler_rate", subject=str(kept.index), data=data, where=kept.where)
 
 
 def _rate(scheduler: Any) -> float | None:

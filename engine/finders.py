@@ -1,266 +1,44 @@
-"""Patterns of wrong code, cause by cause: ways to find a line in a syntax tree. Reads, never runs."""
+"""Which patterns of wrong code point at the line of which cause."""
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Callable, Iterator
-
-from aitia.engine.syntax import (
-    all_calls,
-    assignments,
-    blocks,
-    feeds_arithmetic,
-    is_false,
-    is_optimizer,
-    is_scheduler,
-    is_true,
-    key,
-    last_name,
-    literals,
-    small,
+from aitia.engine.patterns import (
+    Finder,
+    backward_value,
+    both,
+    calls,
+    criteria,
+    detached_terms,
+    frozen,
+    group_lists,
+    guarded_steps,
+    hard_choices,
+    horizon,
+    keeping_branches,
+    keyword,
+    negations,
+    no_grad_blocks,
+    rate,
+    recurrent_reads,
+    scheduler_steps,
+    shifted_slices,
+    unshuffled_loaders,
+    whole_numbers,
+    zero_after_backward,
 )
-
-Finder = Callable[[ast.Module], Iterator[int]]
-
-MAX_LINES = 3
-"""More lines than this point nowhere."""
-
-
-def calls(*names: str) -> Finder:
-    """Calls whose last name is one of these."""
-
-    def find(tree: ast.Module) -> Iterator[int]:
-        yield from (c.lineno for c in all_calls(tree) if last_name(c.func) in names)
-
-    return find
-
-
-def frozen(tree: ast.Module) -> Iterator[int]:
-    """Assignments to `requires_grad` of anything but True, and calls of `requires_grad_` with anything but True."""
-    for name, line, value in assignments(tree):
-        if name == "requires_grad" and not (isinstance(value, ast.Constant) and value.value is True):
-            yield line
-    for call in all_calls(tree):
-        if last_name(call.func) == "requires_grad_" and call.args and not is_true(call.args[0]):
-            yield call.lineno
-
-
-def keyword(name: str, value: object) -> Finder:
-    """Calls with this keyword set to this constant."""
-
-    def find(tree: ast.Module) -> Iterator[int]:
-        for call in all_calls(tree):
-            for k in call.keywords:
-                if k.arg == name and isinstance(k.value, ast.Constant) and k.value.value == value:
-                    yield k.value.lineno
-
-    return find
-
-
-def rate(tree: ast.Module) -> Iterator[int]:
-    """The literal behind the optimizer's `lr`, followed through names, attributes, dict keys and argparse defaults."""
-    for call in all_calls(tree):
-        for k in call.keywords:
-            if k.arg != "lr" or last_name(call.func) in {"add_argument"}:
-                continue
-            if isinstance(k.value, ast.Constant):
-                yield k.value.lineno
-            else:
-                name = key(k.value)
-                yield from (literals(tree, name) if name else ())
-
-
-def backward_value(tree: ast.Module) -> Iterator[int]:
-    """Where the value that goes into backward is made: its last assignment before."""
-    assigned = assignments(tree)
-    for call in all_calls(tree):
-        if last_name(call.func) == "backward" and isinstance(call.func, ast.Attribute):
-            target = call.func.value
-            if isinstance(target, ast.Name):
-                before = [line for name, line, _ in assigned if name == target.id and line < call.lineno]
-                yield from before[-1:]
-            else:
-                yield call.lineno
-
-
-def negations(tree: ast.Module) -> Iterator[int]:
-    """A minus sign in front of what goes into backward or is returned as a loss."""
-    for node in ast.walk(tree):
-        value = node.value if isinstance(node, (ast.Assign, ast.Return)) else None
-        if (
-            isinstance(value, ast.UnaryOp)
-            and isinstance(value.op, ast.USub)
-            and not isinstance(value.operand, ast.Constant)
-        ):
-            yield value.lineno
-        if isinstance(node, ast.Call) and last_name(node.func) == "backward" and isinstance(node.func, ast.Attribute):
-            inner = node.func.value
-            if isinstance(inner, ast.UnaryOp) and isinstance(inner.op, ast.USub):
-                yield node.lineno
-
-
-def zero_after_backward(tree: ast.Module) -> Iterator[int]:
-    """zero_grad between backward and step in the same block."""
-    for block in blocks(tree):
-        seen = False
-        for statement in block:
-            names = {last_name(c.func) for c in all_calls(statement)}
-            if "backward" in names:
-                seen = True
-            elif seen and "zero_grad" in names:
-                yield statement.lineno
-            elif "step" in names:
-                seen = False
-
-
-def no_grad_blocks(tree: ast.Module) -> Iterator[int]:
-    """`with torch.no_grad()` and its kin."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.With):
-            for item in node.items:
-                expr = item.context_expr
-                if isinstance(expr, ast.Call) and last_name(expr.func) in {"no_grad", "inference_mode"}:
-                    yield node.lineno
-
-
-def unshuffled_loaders(tree: ast.Module) -> Iterator[int]:
-    """DataLoader calls without shuffle=True, those for training first."""
-    found = []
-    for name, line, value in assignments(tree):
-        for call in all_calls(value):
-            shuffled = any(
-                k.arg in {"shuffle", "sampler", "batch_sampler"} and not is_false(k.value) for k in call.keywords
-            )
-            if last_name(call.func) == "DataLoader" and not shuffled:
-                evaluation = any(w in name.lower() for w in ("val", "test", "eval", "dev"))
-                found.append((evaluation, line))
-    yield from (line for _, line in sorted(found))
-
-
-def guarded_steps(tree: ast.Module) -> Iterator[int]:
-    """The condition in front of an optimizer step that was never taken, then the step."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If):
-            for call in all_calls(node):
-                if last_name(call.func) == "step":
-                    yield node.lineno
-                    yield call.lineno
-
-
-def scheduler_steps(tree: ast.Module) -> Iterator[int]:
-    """`.step()` on what a scheduler was assigned to."""
-    names = {name for name, _, value in assignments(tree) if any(is_scheduler(c) for c in all_calls(value))}
-    for call in all_calls(tree):
-        if last_name(call.func) == "step" and isinstance(call.func, ast.Attribute) and key(call.func.value) in names:
-            yield call.lineno
-
-
-def detached_terms(tree: ast.Module) -> Iterator[int]:
-    """Arithmetic with `.item()`, `.detach()` and the like inside a sum."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.BinOp):
-            for call in all_calls(node):
-                if last_name(call.func) in {"item", "detach", "numpy", "tensor", "float", "as_tensor"}:
-                    yield call.lineno
-            yield from (n.lineno for n in ast.walk(node) if isinstance(n, ast.Attribute) and n.attr == "data")
-
-
-def hard_choices(tree: ast.Module) -> Iterator[int]:
-    """Operations without a gradient inside a forward method (or any function that is not a metric)."""
-    names = {
-        "argmax",
-        "argmin",
-        "round",
-        "floor",
-        "ceil",
-        "sign",
-        "one_hot",
-        "item",
-        "numpy",
-        "detach",
-        "bernoulli",
-        "multinomial",
-    }
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef) and (
-            node.name == "forward" or "select" in node.name or "route" in node.name
-        ):
-            yield from (c.lineno for c in all_calls(node) if last_name(c.func) in names)
-            yield from (n.lineno for n in ast.walk(node) if isinstance(n, ast.Compare) and feeds_arithmetic(n))
-
-
-def shifted_slices(tree: ast.Module) -> Iterator[int]:
-    """Slices that drop one end of a sequence: `x[:, 1:]`, `x[:, :-1]`."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Subscript):
-            parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
-            for part in parts:
-                if isinstance(part, ast.Slice) and part.step is None and (small(part.lower) or small(part.upper)):
-                    yield node.lineno
-
-
-def recurrent_reads(tree: ast.Module) -> Iterator[int]:
-    """Subscripts by a constant in the forward method of a class with a recurrent layer."""
-    for cls in (n for n in ast.walk(tree) if isinstance(n, ast.ClassDef)):
-        if not any(
-            last_name(c.func) in {"LSTM", "GRU", "RNN", "LSTMCell", "GRUCell", "RNNCell"} for c in all_calls(cls)
-        ):
-            continue
-        for method in (n for n in cls.body if isinstance(n, ast.FunctionDef) and n.name == "forward"):
-            for node in ast.walk(method):
-                if isinstance(node, ast.Subscript) and not isinstance(node.value, ast.Attribute):
-                    yield node.lineno
-
-
-def group_lists(tree: ast.Module) -> Iterator[int]:
-    """Hand-written parameter groups, and what else is given to an optimizer instead of model.parameters()."""
-    assigned = assignments(tree)
-    for call in all_calls(tree):
-        if not is_optimizer(call) or not call.args:
-            continue
-        first = call.args[0]
-        if isinstance(first, ast.Name):
-            for name, line, value in assigned:
-                if name == first.id:
-                    yield from range(line, min(value.end_lineno or line, line + MAX_LINES) + 1)
-        yield call.lineno
-
-
-def whole_numbers(tree: ast.Module) -> Iterator[int]:
-    """Places where values become integers: `.long()`, `astype(int)`, `dtype=torch.int64` and the like."""
-    kinds = {"int", "long", "int8", "int16", "int32", "int64", "uint8"}
-    for call in all_calls(tree):
-        method = isinstance(call.func, ast.Attribute) and last_name(call.func) in kinds | {"LongTensor", "IntTensor"}
-        given = [k.value for k in call.keywords if k.arg == "dtype"]
-        if last_name(call.func) in {"astype", "to", "type"}:
-            given += call.args[:1]
-        if method or any(isinstance(v, (ast.Name, ast.Attribute)) and last_name(v) in kinds for v in given):
-            yield call.lineno
-
-
-def keeping_branches(tree: ast.Module) -> Iterator[int]:
-    """Conditions under which a state is kept: the branch takes a state_dict, a copy, or writes a file."""
-    kept = {"state_dict", "deepcopy", "save"}
-    larger = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.If):
-            continue
-        ordered = any(isinstance(part, ast.Compare) and isinstance(part.ops[0], larger) for part in ast.walk(node.test))
-        if ordered and any(last_name(call.func) in kept for statement in node.body for call in all_calls(statement)):
-            yield node.lineno
-
-
-def criteria(*names: str) -> Finder:
-    """Constructors of loss modules (all `…Loss` when none is named)."""
-
-    def find(tree: ast.Module) -> Iterator[int]:
-        for call in all_calls(tree):
-            last = last_name(call.func)
-            if last in names or (not names and last.endswith("Loss")):
-                yield call.lineno
-
-    return find
-
+from aitia.engine.patterns_more import (
+    attention_masks,
+    bare_layers,
+    held_out,
+    in_place,
+    judged,
+    kept_tensors,
+    last_activations,
+    paired_updates,
+    running_figures,
+    scalings,
+    weights_of_terms,
+)
 
 FINDERS: dict[str, tuple[Finder, ...]] = {
     "amp.clip_before_unscale": (calls("clip_grad_norm_", "clip_grad_value_"),),
@@ -280,9 +58,12 @@ FINDERS: dict[str, tuple[Finder, ...]] = {
     "data.unscaled_input": (calls("TensorDataset", "from_numpy", "as_tensor", "tensor"),),
     "data.unscaled_target": (calls("TensorDataset", "from_numpy", "as_tensor", "tensor"),),
     "eval.mode_not_eval": (no_grad_blocks,),
-    "eval.preprocessing_mismatch": (no_grad_blocks,),
+    "eval.preprocessing_mismatch": (
+        both(held_out, scalings),
+        no_grad_blocks,
+    ),
     "eval.early_stop_wrong_direction": (keeping_branches,),
-    "eval.metric_bug": (calls("argmax", "max", "round"),),
+    "eval.metric_bug": (judged,),
     "eval.test_leakage": (calls("random_split", "train_test_split", "randperm", "permutation", "shuffle", "randint"),),
     "eval.functional_dropout_always_on": (calls("dropout", "Dropout", "scaled_dot_product_attention"),),
     "graph.bptt_cut_or_grown": (calls("detach", "detach_"),),
@@ -293,7 +74,7 @@ FINDERS: dict[str, tuple[Finder, ...]] = {
     "init.symmetric": (calls("zeros_", "ones_", "constant_", "fill_"),),
     "init.wrong_scale": (calls("normal_", "uniform_", "constant_", "fill_", "mul_", "randn"),),
     "init.uninitialized_memory": (calls("empty", "Tensor", "FloatTensor"),),
-    "loop.accumulation_not_normalized": (calls("backward"), backward_value),
+    "loop.accumulation_not_normalized": (both(calls("backward"), backward_value),),
     "loop.clip_before_backward": (calls("clip_grad_norm_", "clip_grad_value_"),),
     "loop.eval_mode_left_on": (calls("eval"),),
     "loop.freeze_undone_by_train": (calls("train"),),
@@ -304,9 +85,13 @@ FINDERS: dict[str, tuple[Finder, ...]] = {
     "loss.kl_argument_order": (calls("kl_div", "KLDivLoss"),),
     "loss.missing_log": (calls("softmax", "Softmax"), criteria()),
     "loss.padding_counted": (criteria(),),
-    "loss.reduction_scale": (keyword("reduction", "sum"), calls("sum")),
+    "loss.reduction_scale": (
+        keyword("reduction", "sum"),
+        backward_value,
+        calls("sum"),
+    ),
     "loss.sign_flipped": (negations, backward_value),
-    "loss.wrong_for_task": (criteria(),),
+    "loss.wrong_for_task": (both(criteria(), calls("Softmax", "softmax")),),
     "loss.ignore_index_hits_real_class": (criteria(), keyword("ignore_index", 0)),
     "loss.clipped_loss": (calls("clamp", "clip", "minimum", "clamp_max"),),
     "model.wrong_state_used": (recurrent_reads,),
@@ -318,11 +103,38 @@ FINDERS: dict[str, tuple[Finder, ...]] = {
     "precision.autocast_not_applied": (calls("autocast"),),
     "precision.int_or_dtype_truncation": (whole_numbers,),
     "precision.low_precision_weights": (calls("half", "bfloat16", "to"),),
-    "resource.graph_retained_by_history": (calls("append"),),
+    "resource.graph_retained_by_history": (
+        kept_tensors,
+        calls("append"),
+    ),
     "resource.hooks_accumulate": (calls("register_forward_hook"),),
     "resource.loader_bound": (calls("DataLoader"),),
     "resource.retain_graph": (keyword("retain_graph", True), calls("backward")),
     "scheduler.stepped_per_batch": (scheduler_steps,),
-    "scheduler.wrong_horizon": (calls("CosineAnnealingLR", "OneCycleLR", "LinearLR", "StepLR"),),
+    "scheduler.wrong_horizon": (horizon,),
+    "model.output_activation_range": (last_activations,),
+    "model.missing_nonlinearity": (bare_layers,),
+    "loop.metric_logged_wrong": (running_figures,),
+    "graph.ema_not_updated": (
+        paired_updates,
+        calls("lerp_", "copy_", "mul_", "add_", "deepcopy"),
+    ),
+    "loss.term_dominates": (
+        weights_of_terms,
+        backward_value,
+    ),
+    "model.mask_inverted": (attention_masks,),
+    "model.causal_leak": (
+        calls("triu", "tril", "generate_square_subsequent_mask"),
+        attention_masks,
+        calls("MultiheadAttention", "TransformerEncoderLayer", "TransformerDecoderLayer"),
+    ),
+    "model.dead_units": (
+        calls("constant_", "fill_"),
+        rate,
+    ),
+    "graph.detach_in_generator_step": (calls("detach"),),
+    "graph.inplace_modification": (in_place,),
+    "scheduler.reset_on_resume": (calls("load_state_dict"),),
 }
 """Cause → ways to find the wrong line, best first; the first that finds something is used."""

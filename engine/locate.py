@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import ast
 
-from aitia.engine.finders import FINDERS, MAX_LINES
+from aitia.engine.finders import FINDERS
+from aitia.engine.patterns import MAX_LINES
 from aitia.engine.records import SourceLocation
 from aitia.engine.store.reader import Run
 from aitia.engine.syntax import last_name, made, made_from

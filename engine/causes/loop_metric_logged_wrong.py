@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from aitia.engine.case import Case, Floats
-from aitia.engine.causes.base import MODERATE, STRONG, Cause, Weight, supports, symptom
+from aitia.engine.causes.base import MODERATE, STRONG, WEAK, Cause, Weight, supports, symptom
 
 FEWEST = 4
 """Printed values: three more than a scale needs."""
@@ -22,36 +22,48 @@ APART = 0.15
 
 
 def weigh(case: Case) -> Iterator[Weight]:
-    """Printed training losses against sums and means of the recorded ones, over all steps and over the last interval."""
-    shown = np.asarray([p.value for p in case.log if p.loss and not p.evaluation], dtype=np.float64)
+    """Printed training figures against sums and means of the recorded ones, over all steps and over the last interval."""
     losses = case.per_backward.values
+    shown = np.asarray([p.value for p in case.log if p.loss and not p.evaluation], dtype=np.float64)
+    yield from _never_reset(shown, losses, np.ones(len(losses)), "losses")
+    calls = case.calls(grad=True)
+    hits, n = calls["accuracy"], np.where(calls["n"] > 0, calls["n"], 1.0)
+    shown = np.asarray([p.value for p in case.log if p.accuracy and p.evaluation is False], dtype=np.float64)
+    yield from _never_reset(shown, hits, n, "accuracies")
+
+
+def _never_reset(shown: Floats, values: Floats, weights: Floats, what: str) -> Iterator[Weight]:
     k = len(shown)
-    if k < FEWEST or len(losses) < 3 * k or len(losses) % k or not np.isfinite(losses).all() or (losses <= 0).any():
+    usable = k >= FEWEST and len(values) >= 3 * k and len(values) % k == 0
+    if not usable or not np.isfinite(values).all() or (values < 0).any() or not (values > 0).any():
         return
-    per = losses.reshape(k, -1)
-    sums, width = np.cumsum(per.sum(1)), per.shape[1]
-    means = sums / (width * np.arange(1, k + 1))
-    honest = min(_off(shown, per.mean(1)), _off(shown, per[:, -1]), _off(shown, per.sum(1)))
+    per, n = values.reshape(k, -1), weights.reshape(k, -1)
+    sums, width = np.cumsum((per * n).sum(1)), per.shape[1]
+    means, own = sums / np.cumsum(n.sum(1)), (per * n).sum(1) / n.sum(1)
+    honest = min(_off(shown, own), _off(shown, per.mean(1)), _off(shown, per[:, -1]), _off(shown, per.sum(1)))
     if honest < APART:
         return
-    scale = float(np.exp(np.mean(np.log(np.maximum(shown, 1e-12) / sums))))
+    scale = float(np.exp(np.mean(np.log(np.maximum(shown, 1e-12) / np.maximum(sums, 1e-12)))))
     if _off(shown, means) < CLOSE:
-        what = "the mean over all steps since the beginning"
+        made = "the mean over all steps since the beginning"
     elif _off(shown, scale * sums) < CLOSE:
-        what = f"the sum over all steps since the beginning (times {scale:.3g})"
+        made = f"the sum over all steps since the beginning (times {scale:.3g})"
     else:
         return
     yield supports(
         STRONG,
-        f"the {k} printed training losses ({shown[0]:.4g} to {shown[-1]:.4g}) are {what}, while the mean of each interval goes "
-        f"from {per[0].mean():.4g} to {per[-1].mean():.4g}: the running value is never reset",
+        f"the {k} printed training {what} ({shown[0]:.4g} to {shown[-1]:.4g}) are {made}, while the mean of each interval goes "
+        f"from {own[0]:.4g} to {own[-1]:.4g}: the running value is never reset",
         tool="error_diagnoser",
         step=width,
         printed=float(shown[-1]),
-        measured=float(per[-1].mean()),
+        measured=float(own[-1]),
     )
-    if abs(shown[-1] / per[-1].mean() - 1) > 1:
-        yield symptom(MODERATE, f"the last one is {shown[-1] / per[-1].mean():.2g} times the loss of its interval")
+    ratio = shown[-1] / max(own[-1], 1e-12)
+    if abs(ratio - 1) > 1:
+        yield symptom(MODERATE, f"the last one is {ratio:.2g} times that of its interval")
+    elif honest > 2 * APART:
+        yield symptom(WEAK, f"they differ from what each interval gives by up to {100 * honest:.0f} %")
 
 
 def _off(shown: Floats, other: Floats) -> float:

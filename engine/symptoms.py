@@ -91,7 +91,7 @@ def symptoms(case: Case) -> list[Symptom]:
             )
         )
     elif _chance(case):
-        best = case.eval_curve("accuracy").highest
+        best = float(np.max(case.eval_accuracy))
         found.append(
             Symptom(
                 "chance",
@@ -137,8 +137,8 @@ def _stuck(case: Case) -> bool:
 
 
 def _chance(case: Case) -> bool:
-    held_out, train = case.eval_curve("accuracy"), case.accuracy(grad=True)
-    if not held_out.n or not train.n or not math.isfinite(case.chance) or case.n_steps < ENOUGH_STEPS:
+    train, held_out = case.accuracy(grad=True), case.eval_accuracy
+    if not len(held_out) or not train.n or not math.isfinite(case.chance) or case.n_steps < ENOUGH_STEPS:
         return False
     room = 1.0 - case.chance
-    return held_out.highest < case.chance + 0.08 * room and train.last > case.chance + 0.4 * room
+    return float(np.max(held_out)) < case.chance + 0.08 * room and train.last > case.chance + 0.4 * room

@@ -10,10 +10,12 @@ from collections.abc import Iterator
 
 from aitia.engine.case import Case
 from aitia.engine.causes.base import STRONG, WEAK, Cause, Weight, supports, symptom
+from aitia.engine.records import Fact
 
 EVERY = 0.95
 """Even the longest sequence of a batch ends in an ignored target when its own end token is ignored, and the counted
 targets of a language model are its inputs one place later."""
+BATCHES = 3
 VARIED = 0.6
 """Below this share no single token ends the counted part of the sequences."""
 
@@ -31,13 +33,18 @@ def weigh(case: Case) -> Iterator[Weight]:
         ):
             continue
         ended, last, same = (float(fact.data.get(k) or 0) for k in ("ended_share", "last_target_share", "stop_share"))
-        if ended < EVERY or same < EVERY or last > VARIED:
+        if ended < EVERY or same < EVERY or (last > VARIED and not _always_one(fact)):
             continue
         yield supports(
             STRONG,
             f"in {100 * ended:.0f} % of the sequences the targets are ignored from the first token {stop} on, which is a target "
-            f"nowhere, and what is counted before it ends in many tokens (the most frequent in {100 * last:.0f} %): no end of a "
-            "sequence is ever learned",
+            f"nowhere, "
+            + (
+                f"and what is counted before it ends in many tokens (the most frequent in {100 * last:.0f} %)"
+                if last <= VARIED
+                else "and in batches of any length even the longest sequence ends in exactly one of them"
+            )
+            + ": no end of a sequence is ever learned",
             tool="layer_analyzer",
             step=max(1, fact.step),
             where=case.place(fact),
@@ -48,6 +55,12 @@ def weigh(case: Case) -> Iterator[Weight]:
         if case.learned:
             yield symptom(WEAK, f"the loss falls all the same, to {case.loss.last:.3g}", loss=case.loss.last)
         return
+
+
+def _always_one(fact: Fact) -> bool:
+    """Batches of several lengths, and in each the longest sequence ends in exactly one ignored target: its own end."""
+    ends = [pair for pair in fact.data.get("ends") or [] if isinstance(pair, list) and len(pair) == 2]
+    return len(ends) >= BATCHES and len({width for width, _ in ends}) > 1 and all(least == 1 for _, least in ends)
 
 
 CAUSE = Cause(

@@ -16,6 +16,10 @@ from aitia.engine.causes.base import MODERATE, STRONG, WEAK, Cause, Weight, supp
 SWAPPED = 0.6
 """Share of a class that evaluation takes for another one, beyond which its name and not its look is at fault."""
 
+HALF = (0.3, 0.75)
+"""Confusion of two classes that nothing tells apart."""
+CLEAN = 0.85
+
 
 def weigh(case: Case) -> Iterator[Weight]:
     """Errors that sit in one or two cells of the confusion table, while all other classes are learned."""
@@ -24,6 +28,16 @@ def weigh(case: Case) -> Iterator[Weight]:
     apart = None if held_out is None else _pair(held_out)
     if mixed is not None and (held_out is None or held_out.shape == mixed.table.shape):
         yield from _in_training(mixed, held_out)
+    elif train is not None and len(swaps := _swaps(train)) > 1:
+        names = ", ".join(f"{a} and {b}" for a, b in swaps)
+        yield supports(
+            STRONG + WEAK,
+            f"in training the classes {names} are taken for each other as often as not, while all other classes are learned: "
+            "their labels are swapped for part of the samples",
+            tool="layer_analyzer",
+            step=1,
+            pairs=len(swaps),
+        )
     elif apart is not None and train is not None and train.shape == apart.table.shape:
         a, b = apart.a, apart.b
         own = float(train[a, a] / max(train[a].sum(), 1e-9))
@@ -90,6 +104,24 @@ def _pair(table: Floats) -> _Pair | None:
     if share > max(0.6, 4 * by_chance) and mixed > 0.15 and good > 0.9:
         return _Pair(table, a, b, share, mixed, good)
     return None
+
+
+def _swaps(table: Floats) -> list[tuple[int, int]]:
+    """Disjoint pairs of classes that are mistaken for each other about half of the time, where the rest is learned."""
+    if len(table) < 4 or table.sum() < 100:
+        return []
+    rows = table / np.maximum(table.sum(1, keepdims=True), 1e-9)
+    found = []
+    for a in range(len(table)):
+        b = int(np.argmax(np.where(np.arange(len(table)) == a, -1.0, rows[a])))
+        mutual = (rows[a, b] + rows[b, a]) / 2
+        back = int(np.argmax(np.where(np.arange(len(table)) == b, -1.0, rows[b]))) == a
+        if a < b and back and mutual > HALF[0] and max(rows[a, b], rows[b, a]) < HALF[1]:
+            found.append((a, b))
+    inside = {c for pair in found for c in pair}
+    pure = all(rows[a, a] + rows[a, b] > CLEAN and rows[b, b] + rows[b, a] > CLEAN for a, b in found)
+    others = [rows[i, i] for i in range(len(table)) if i not in inside and table[i].sum() > 0]
+    return found if len(inside) == 2 * len(found) and pure and others and min(others) > CLEAN - 0.1 else []
 
 
 CAUSE = Cause(

@@ -15,11 +15,20 @@ from aitia.engine.causes.base import MODERATE, STRONG, Cause, Weight, supports, 
 FAR = 0.15
 """Printed and recomputed accuracy differ by more than batch effects can explain."""
 
+WELL = 0.7
+BELOW = 0.4
+"""Share of what guessing gives; a model that learned something else still hits about as much as guessing."""
+FEWEST = 4
+"""Equal printed values in a row that are no chance."""
+
 
 def weigh(case: Case) -> Iterator[Weight]:
     """Accuracies in the program's own log against those recomputed from what entered the loss in the same phase."""
     for evaluation, ours in ((True, case.eval_curve("accuracy")), (False, case.accuracy(grad=True))):
         printed = [p.value for p in case.log if p.accuracy and p.evaluation is evaluation]
+        if evaluation and len(printed) >= 3 and not ours.n:
+            yield from _without_loss(case, printed)
+            continue
         if len(printed) < 2 or ours.n < 2 or ours.steps[-1] < 0.8 * case.n_steps:
             continue
         last = float(np.median(printed[-3:]))
@@ -41,6 +50,38 @@ def weigh(case: Case) -> Iterator[Weight]:
         if case.learned:
             yield symptom(MODERATE, f"the loss falls from {case.loss.first:.3g} to {case.loss.last:.3g} all the while")
         return
+
+
+def _without_loss(case: Case, printed: list[float]) -> Iterator[Weight]:
+    """Nothing to recompute it from: what no honest metric does, in numbers of a model that learned its training data."""
+    train = case.accuracy(grad=True)
+    if not train.n or not train.last > WELL or not case.n_classes or case.n_classes < 2:
+        return
+    last = float(np.median(printed[-3:]))
+    if last < BELOW / case.n_classes and last < BELOW * (1 - train.last + 1 / case.n_classes):
+        yield supports(
+            STRONG,
+            f"the program prints an accuracy of {last:.3f}, far below the {1 / case.n_classes:.2f} that guessing gives, while "
+            f"{train.last:.2f} of the training batches are hit: predictions and labels are not compared one by one",
+            tool="error_diagnoser",
+            printed=last,
+            train=train.last,
+        )
+        yield symptom(MODERATE, f"the loss falls from {case.loss.first:.3g} to {case.loss.last:.3g} all the while")
+    elif (
+        len(printed) >= FEWEST
+        and float(np.ptp(printed)) == 0.0
+        and train.highest - train.start > FAR
+        and last < train.last - FAR
+    ):
+        yield supports(
+            STRONG,
+            f"the program prints the same accuracy of {last:.3f} {len(printed)} times, while training accuracy goes from "
+            f"{train.start:.2f} to {train.last:.2f}",
+            tool="error_diagnoser",
+            printed=last,
+            train=train.last,
+        )
 
 
 CAUSE = Cause(

@@ -21,6 +21,10 @@ def weigh(case: Case) -> Iterator[Weight]:
     """Mean and standard deviation of the model's inputs in training against evaluation."""
     rows = case.run.table("batch")
     train, held_out = rows["grad"] == 1, rows["grad"] == 0
+    trained = rows["root"][train].astype(int)
+    if len(trained):  # a frozen extractor has other inputs than the head behind it
+        own = rows["root"] == np.bincount(trained[trained >= 0]).argmax()
+        train, held_out = train & own, held_out & own
     if train.sum() < 5 or held_out.sum() < 1:
         return
     mean_t, std_t = nanmedian(rows["in_mean"][train]), nanmedian(rows["in_std"][train])

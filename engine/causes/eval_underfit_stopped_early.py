@@ -13,6 +13,8 @@ import numpy as np
 from aitia.engine.case import Case, nanmedian
 from aitia.engine.causes.base import MODERATE, STRONG, WEAK, Cause, Weight, supports, symptom
 
+SLIGHT = 0.02
+"""Share of the loss that the last third took off, where it takes off no less than the one before."""
 STEADY = 0.8
 """Share of the earlier fall that the last third still reaches when a run is cut off on its way down: hardly any less."""
 
@@ -31,7 +33,9 @@ def weigh(case: Case) -> Iterator[Weight]:
     poor = bool(
         accuracy.n and accuracy.last < 0.75 and math.isfinite(case.chance) and accuracy.last > case.chance + 0.05
     )
-    if drop < 0.08 or (a - b) < 2 * curve.spread or not poor:
+    before = float(np.median(values[:third])) - a
+    steady = a - b > STEADY * before > 0
+    if drop < (SLIGHT if steady else 0.08) or (a - b) < 2 * curve.spread or not poor:
         return
     ratio = nanmedian(case.update_ratio[:, [p.index for p in case.weights]].ravel()) if case.weights else math.nan
     if not ratio > 1e-4:
@@ -47,8 +51,7 @@ def weigh(case: Case) -> Iterator[Weight]:
         accuracy=accuracy.last,
         classes=n,
     )
-    before = float(np.median(values[:third])) - a
-    if a - b > STEADY * before > 0:
+    if steady:
         yield symptom(
             MODERATE,
             f"the last third of the run lowered it by {a - b:.3g}, the one before by {before:.3g}: it was not levelling off",

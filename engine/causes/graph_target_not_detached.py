@@ -12,6 +12,10 @@ import numpy as np
 from aitia.engine.case import Case, nanmedian
 from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, WEAK, Cause, Weight, supports, symptom
 
+BRANCHES = 4
+"""Two views, seen from both sides. A layer that runs more often walks along a sequence."""
+COMPARING = frozenset({"cosine_similarity", "sub", "mul", "mse_loss", "pairwise_distance", "dist", "einsum"})
+
 
 def weigh(case: Case) -> Iterator[Weight]:
     """A regression target that asks for gradients; or two branches of one network that agree because they are constant."""
@@ -53,12 +57,26 @@ def weigh(case: Case) -> Iterator[Weight]:
         return
 
 
+def _compares_branches(case: Case) -> bool:
+    """The loss sets two results of the network against each other, entry by entry or as directions."""
+    for fact in case.run.facts("loss_code"):
+        for op in fact.data.get("ops") or []:
+            shapes = op.get("inputs") or []
+            if op.get("op") not in COMPARING or op.get("tracked") != [True, True] or len(shapes) != 2:
+                continue
+            if shapes[0] == shapes[1] and len(shapes[0]) > 1:
+                return True
+    return False
+
+
 def _collapse(case: Case) -> Iterator[Weight]:
     """Without labels: a layer that serves two branches loses what tells samples apart, while the loss improves."""
     if not case.loss.n or not case.loss.fall > 0.02 or case.nonfinite_step is not None:
         return
+    if not _compares_branches(case):
+        return
     for layer in reversed([x for x in case.leaves if x.kind in {"linear", "conv"}]):
-        if nanmedian(case.layer_series(layer, "calls")) < 2:
+        if not 2 <= nanmedian(case.layer_series(layer, "calls")) <= BRANCHES:
             continue
         with np.errstate(all="ignore"):
             share = case.layer_series(layer, "out_sample_std") / case.layer_series(layer, "out_std")

@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from aitia.engine.case import Case
 from aitia.engine.causes.base import DECISIVE, STRONG, Cause, Weight, supports
 
+INSIDE = 0.02
+"""Share of all targets that are ignored amid others; padding stands at the ends."""
+
 
 def weigh(case: Case) -> Iterator[Weight]:
     """Targets equal to ignore_index that are not padding: single labels, or ids inside the sequence."""
@@ -22,11 +25,12 @@ def weigh(case: Case) -> Iterator[Weight]:
         pad = fact.data.get("padding") or {}
         tail = float(pad.get("ignored_tail_share", 0.0) or 0.0)
         shape = fact.data.get("target_shape") or []
-        if share > 0.01 and tail < 0.5 * share:
+        inside = share - tail
+        if inside > INSIDE:
             yield supports(
                 DECISIVE if len(shape) == 1 else STRONG,
-                f"ignore_index = {ignored} drops {100 * share:.0f} % of the targets, which are labels like the others and not "
-                "padding at the ends: that class is never learned",
+                f"ignore_index = {ignored} drops {100 * share:.0f} % of the targets, and {100 * inside:.0f} % are labels "
+                "like the others, not padding at the ends: that class is never learned",
                 tool="layer_analyzer",
                 step=1,
                 where=case.place(fact),

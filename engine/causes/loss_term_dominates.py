@@ -15,6 +15,12 @@ from aitia.engine.terms import factors as site_factors
 
 DROWNED = 0.02
 """Share of the total below which a term's gradient is noise beside the others'."""
+HEAVY = 0.1
+"""Share of the first total that a penalty needs to decide what is learned."""
+GONE = 0.03
+"""Share of its first value below which a penalty is met completely."""
+FLAT = 0.1
+"""Spread of the outputs over samples, against that of the targets, below which they are one and the same."""
 STALLED = 0.25
 """A task term that lost less than this share of its first value was not learned."""
 
@@ -28,7 +34,9 @@ def weigh(case: Case) -> Iterator[Weight]:
         return
     values = {s: calls["value"][calls["site"] == s] for s in sites}
     values = {s: v for s, v in values.items() if abs(len(v) - len(root)) <= 0.05 * len(root)}
-    if not values or any(_ends(v)[1] < 0.5 * _ends(v)[0] for v in values.values()):
+    silenced = list(_silenced(case, root, values))
+    yield from silenced
+    if silenced or not values or any(_ends(v)[1] < 0.5 * _ends(v)[0] for v in values.values()):
         return  # something is learned: a small term beside it is an auxiliary one
     factors = site_factors(case)
     for s, series in values.items():
@@ -56,6 +64,38 @@ def weigh(case: Case) -> Iterator[Weight]:
         if at_chance:
             yield symptom(MODERATE + WEAK, f"accuracy stays near chance ({train.last:.2f})", accuracy=train.last)
         return
+
+
+def _silenced(case: Case, root: Floats, values: dict[int, Floats]) -> Iterator[Weight]:
+    """A penalty beside the task that was brought to nothing, and with it all that tells samples apart in the output."""
+    factors = site_factors(case)
+    if any(len(v) != len(root) for v in values.values()) or set(values) - set(factors):
+        return
+    penalty = root - sum(factors[s] * v for s, v in values.items())
+    first, start, last = nanmedian(penalty[:3]), nanmedian(root[:3]), _ends(penalty)[1]
+    if not first > HEAVY * start > 0 or not last < GONE * first:
+        return
+    for s in values:
+        rows = case.calls(grad=True, site=s)
+        spread, wanted = _ends(rows["in_sample_std"])[1], _ends(rows["target_std"])[1]
+        if spread < FLAT * wanted:
+            yield supports(
+                STRONG + WEAK,
+                f"the terms beside {_name(case, s)} fell from {first:.3g} to {last:.2g}, and the outputs ended the same for every "
+                f"sample (spread {spread:.2g}, that of the targets {wanted:.2g}): the penalty was met by switching the model off",
+                tool="gradient_debugger",
+                step=1,
+                where=case.loss_place or case.site_place(s),
+                first=first,
+                last=last,
+                spread=spread,
+            )
+            return
+
+
+def _name(case: Case, site: int) -> str:
+    found = case.site(site)
+    return found.function if found is not None else "the task"
 
 
 def _ends(series: Floats) -> tuple[float, float]:

@@ -217,7 +217,8 @@ FACT_KINDS: Final[dict[str, str]] = {
     "alignment": "integer targets against integer inputs of a sequence model. data: match_by_offset {offset: share}, "
     "copy_share, best (offset that matches most); where it is 1 and "
     "last targets are ignored: ended_share (sequences of which that is true), last_target_share (of them: with the most "
-    "frequent last counted target), stop_token (most frequent input at the first ignored place), stop_share, "
+    "frequent last counted target), width and least_ignored (targets of a sequence, and the fewest ignored at its end), ends "
+    "[(the same, batch by batch)], stop_token (most frequent input at the first ignored place), stop_share, "
     "stop_is_target (it is a counted target somewhere)",
     "nonfinite": "the first non-finite value. data: kind "
     "(input|activation|loss|gradient|parameter|optimizer_state|target), where (setup|forward|loss|backward|step), op, "

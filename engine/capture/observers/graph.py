@@ -104,7 +104,7 @@ class Watch(Observer):
             node, depth = queue.popleft()
             name = node.name()
             if name == "torch::autograd::AccumulateGrad":
-                reached.append(self.recorder.parameter_name(node.variable) or "?")
+                reached.append(self.recorder.parameter_name(node.variable) or self._stranger(node.variable))
                 continue
             name = name.rpartition("::")[2]
             counts[name] += 1
@@ -137,6 +137,13 @@ class Watch(Observer):
             "checkpoint": sorted(n for n in counts if "Checkpoint" in n),
             "patterns": _patterns(counts, chains, ops),
         }
+
+    def _stranger(self, leaf: torch.Tensor) -> str:
+        """`?`: this may be a parameter of nobody. `input`: one that asks for a gradient, as penalties on slopes do."""
+        if isinstance(leaf, torch.nn.Parameter):
+            return "?"
+        alive = (entry.ref() for entry in self.recorder.registry.parameters)
+        return "?" if any(t is not None and t.shape == leaf.shape and torch.equal(t, leaf) for t in alive) else "input"
 
     def _trainable(self) -> list[str]:
         """Trainable parameters of all watched models."""

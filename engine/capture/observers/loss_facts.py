@@ -172,7 +172,10 @@ def _ends(tokens: Tensor, y: Tensor, valid: Tensor) -> dict[str, Any]:
     _, ends = y[ended, last[ended]].unique(return_counts=True)  # type: ignore[no-untyped-call]  # no types in torch
     after, counts = tokens[shown, last[shown] + 2].unique(return_counts=True)  # type: ignore[no-untyped-call]
     stop = int(after[counts.argmax()])
+    counted = last >= 0
     return {
+        "width": valid.shape[1],
+        "least_ignored": int((valid.shape[1] - 1 - last[counted]).min()),
         "ended_share": float(ended.float().mean()),
         "last_target_share": int(ends.max()) / int(ended.sum()),
         "stop_token": stop,

@@ -70,6 +70,8 @@ class _Site:
     calls: int = 0
     signatures: set[tuple[Any, ...]] = field(default_factory=set)
     offset: int | None = None
+    ends: list[tuple[int, int]] = field(default_factory=list)
+    """(targets of a sequence, fewest ignored at its end), batch by batch."""
     confusions: dict[bool, Tensor] = field(default_factory=dict)
 
 
@@ -252,9 +254,13 @@ class Watch(Observer):
         tokens = self._tokens() if self._tokens is not None else None
         if tokens is not None and isinstance(y, Tensor) and site.calls <= ALWAYS:
             aligned = alignment(tokens, y, call.arguments.get("ignore_index", -100))
-            if aligned is not None and aligned["best"] != site.offset:
-                site.offset = aligned["best"]
-                self._fact("alignment", site, aligned)
+            if aligned is not None:
+                if "width" in aligned:
+                    site.ends.append((aligned["width"], aligned["least_ignored"]))
+                    aligned["ends"] = [list(pair) for pair in site.ends]
+                if aligned["best"] != site.offset or site.calls == ALWAYS:
+                    site.offset = aligned["best"]
+                    self._fact("alignment", site, aligned)
 
     def _source(self, target: Tensor) -> str | None:
         """Integer type in which the loader handed out what has become this floating target."""

@@ -129,10 +129,7 @@ FINDERS: dict[str, tuple[Finder, ...]] = {
         attention_masks,
         calls("MultiheadAttention", "TransformerEncoderLayer", "TransformerDecoderLayer"),
     ),
-    "model.dead_units": (
-        calls("constant_", "fill_"),
-        rate,
-    ),
+    "model.dead_units": (calls("constant_", "fill_"),),
     "graph.detach_in_generator_step": (calls("detach"),),
     "graph.inplace_modification": (in_place,),
     "scheduler.reset_on_resume": (calls("load_state_dict"),),

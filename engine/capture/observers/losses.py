@@ -46,6 +46,8 @@ FUNCTIONS: Final = (
     "multilabel_margin_loss",
     "ctc_loss",
 )
+ENDS: Final = 8
+"""Batches whose ends are compared: enough to tell a habit from chance."""
 ALWAYS: Final = 200
 """Calls of a site that are measured in full before the budget decides."""
 SHARE: Final = 0.01
@@ -255,10 +257,10 @@ class Watch(Observer):
         if tokens is not None and isinstance(y, Tensor) and site.calls <= ALWAYS:
             aligned = alignment(tokens, y, call.arguments.get("ignore_index", -100))
             if aligned is not None:
-                if "width" in aligned:
+                if "width" in aligned and len(site.ends) <= ENDS:
                     site.ends.append((aligned["width"], aligned["least_ignored"]))
                     aligned["ends"] = [list(pair) for pair in site.ends]
-                if aligned["best"] != site.offset or site.calls == ALWAYS:
+                if aligned["best"] != site.offset or len(site.ends) == ENDS:
                     site.offset = aligned["best"]
                     self._fact("alignment", site, aligned)
 

@@ -178,7 +178,7 @@ def kept_tensors(tree: ast.Module) -> Iterator[int]:
         if value is None or isinstance(value, ast.Constant):
             continue
         if not any(last_name(c.func) in plain for c in ast.walk(value) if isinstance(c, ast.Call)):
-            yield node.lineno
+            yield value.lineno
 
 
 def scalings(tree: ast.Module) -> Iterator[int]:

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from aitia.engine.case import Case
-from aitia.engine.causes.base import MODERATE, STRONG, Cause, Weight, supports, symptom
+from aitia.engine.causes import eval_mode_not_eval, eval_preprocessing_mismatch
+from aitia.engine.causes.base import MODERATE, STRONG, WEAK, Cause, Weight, supports, symptom
 
 FAR = 0.15
 """Printed and recomputed accuracy differ by more than batch effects can explain."""
@@ -18,6 +19,9 @@ FAR = 0.15
 WELL = 0.7
 BELOW = 0.4
 """Share of what guessing gives; a model that learned something else still hits about as much as guessing."""
+AT_CHANCE = 0.08
+AGREE = 0.5
+"""Share of the way from chance to 1 that labels of nearest neighbours agree, where a model can learn from them."""
 FEWEST = 4
 """Equal printed values in a row that are no chance."""
 
@@ -25,8 +29,8 @@ FEWEST = 4
 def weigh(case: Case) -> Iterator[Weight]:
     """Accuracies in the program's own log against those recomputed from what entered the loss in the same phase."""
     for evaluation, ours in ((True, case.eval_curve("accuracy")), (False, case.accuracy(grad=True))):
-        printed = [p.value for p in case.log if p.accuracy and p.evaluation is evaluation]
-        if evaluation and len(printed) >= 3 and not ours.n:
+        printed = _printed(case, evaluation=evaluation)
+        if evaluation and len(printed) >= FEWEST and not ours.n:
             yield from _without_loss(case, printed)
             continue
         if len(printed) < 2 or ours.n < 2 or ours.steps[-1] < 0.8 * case.n_steps:
@@ -50,6 +54,14 @@ def weigh(case: Case) -> Iterator[Weight]:
         if case.learned:
             yield symptom(MODERATE, f"the loss falls from {case.loss.first:.3g} to {case.loss.last:.3g} all the while")
         return
+
+
+def _printed(case: Case, *, evaluation: bool) -> list[float]:
+    """Printed accuracies of that phase; one that does not say is of evaluation where the model ran without gradients."""
+    said = [p.value for p in case.log if p.accuracy and p.evaluation is evaluation]
+    rows = case.run.table("batch")
+    silent = bool(((rows["grad"] == 0) & (rows["step"] > 1)).any()) is evaluation
+    return said or ([p.value for p in case.log if p.accuracy and p.evaluation is None] if silent else [])
 
 
 def _without_loss(case: Case, printed: list[float]) -> Iterator[Weight]:
@@ -82,6 +94,26 @@ def _without_loss(case: Case, printed: list[float]) -> Iterator[Weight]:
             printed=last,
             train=train.last,
         )
+    elif last < case.chance + AT_CHANCE * (1 - case.chance) and max(printed) < case.chance + FAR and _sound(case):
+        yield supports(
+            STRONG,
+            f"the program prints an accuracy of {last:.3f}, that of guessing, while {train.last:.2f} of the training batches are "
+            "hit, labels agree with their neighbours, and evaluation sees the same kind of inputs in evaluation mode",
+            tool="error_diagnoser",
+            printed=last,
+            train=train.last,
+            chance=case.chance,
+        )
+        yield symptom(WEAK, f"the loss falls from {case.loss.first:.3g} to {case.loss.last:.3g} all the while")
+
+
+def _sound(case: Case) -> bool:
+    """What else makes evaluation guess is ruled out: labels without meaning, other inputs, training mode."""
+    fact = case.run.fact("sample_neighbours")
+    agreement = float(fact.data.get("agreement") or 0.0) if fact else 0.0
+    chance = float(fact.data.get("chance") or 1.0) if fact else 1.0
+    others = (eval_preprocessing_mismatch.CAUSE, eval_mode_not_eval.CAUSE)
+    return agreement > chance + AGREE * (1 - chance) and not any(w.strength > 0 for c in others for w in c.weigh(case))
 
 
 CAUSE = Cause(

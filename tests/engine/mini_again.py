@@ -70,7 +70,7 @@ def head_frozen_with_the_loaded_part(broken: bool) -> None:
 def hits_never_reset(broken: bool) -> None:
     x, y = blobs(spread=1.0)
     model = mlp()
-    optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1.5e-3)
     hits = n = 0
     for epoch in range(8):
         hits, n = (hits, n) if broken else (0, 0)

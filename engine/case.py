@@ -321,6 +321,11 @@ class Case:
         worst = np.sort(ratios[np.isfinite(ratios).any(axis=1)][:30].max(axis=1, initial=0.0)) if ratios.size else []
         return len(worst) > 1 and bool(worst[-2] > OVERSHOOT)
 
+    def written_by_hand(self, name: str) -> bool:
+        """Whether a layer or parameter is part of a copy that the program itself keeps moving: a teacher, an average."""
+        roots = [str(f.data.get("root")) for f in self.run.facts("copy") if f.data.get("changed") is True]
+        return any(name == r or name.startswith((f"{r}.", f"{r.partition('.')[2] or r}.")) for r in roots)
+
     @cached_property
     def trainable(self) -> list[ParameterInfo]:
         """Parameters of the model that ask for gradients."""

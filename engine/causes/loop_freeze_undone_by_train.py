@@ -16,6 +16,7 @@ def weigh(case: Case) -> Iterator[Weight]:
     """Batch norms whose weights are frozen but whose training flag is on."""
     frozen = {p.layer for p in case.run.parameters if p.in_model and not p.requires_grad}
     norms = [x for x in case.run.layers if x.kind == "norm" and "Batch" in x.cls and x.name in frozen]
+    norms = [x for x in norms if not case.written_by_hand(x.name)]  # the running average of another network
     moving = [x for x in norms if _training_since_frozen(case, x) > 0.5]
     if not moving or not case.trainable:
         return

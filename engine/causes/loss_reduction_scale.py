@@ -17,8 +17,8 @@ from aitia.engine.terms import adapts, weight
 
 MANY = 8.0
 """Factor between a loss and its mean that no learning rate was chosen for; weights of a few terms add up to less."""
-STILL = 0.03
-"""Path of the weights, in their norms, that cannot have taught a network anything."""
+STILL = 0.2
+"""Path of the weights, in their norms, that teaches a network little; one that learns goes about its norm."""
 
 
 def weigh(case: Case) -> Iterator[Weight]:

@@ -34,6 +34,7 @@ def weigh(case: Case) -> Iterator[Weight]:
     roots = {x.name: x.root for x in case.run.layers}
     training = {roots.get(p.layer or "") for p in case.trainable}
     frozen = [p for p in frozen if roots.get(p.layer or "") in training]  # a whole other network (teacher) is no part
+    frozen = [p for p in frozen if not case.written_by_hand(p.name)]  # an average of the trained part moves with it
     if not frozen:
         return
     given = {str(n) for f in case.run.facts("weights_given") for n in f.data.get("names") or []}

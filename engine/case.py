@@ -322,7 +322,7 @@ class Case:
         return len(worst) > 1 and bool(worst[-2] > OVERSHOOT)
 
     def written_by_hand(self, name: str) -> bool:
-        """Whether a layer or parameter is part of a copy that the program itself keeps moving: a teacher, an average."""
+        """Whether a layer or parameter is part of a copy that the program itself moves: a teacher, an average."""
         roots = [str(f.data.get("root")) for f in self.run.facts("copy") if f.data.get("changed") is True]
         return any(name == r or name.startswith((f"{r}.", f"{r.partition('.')[2] or r}.")) for r in roots)
 

@@ -212,18 +212,27 @@ class RunWriter:
             raise
 
     def _rows(self, items: list[tuple[str, Any]]) -> None:
-        self._bytes_out += sum(item[2].nbytes for what, item in items if what == "wide")
-        try:
-            for what, item in items:
-                self._row(what, item)
-            for table, stream in list(self._streams.items()):
+        """Write rows, table by table; those that the disk did not take wait for the next time."""
+        ordered = sorted(items, key=lambda item: str(item[1][0]))
+        chunks = [list(same) for _, same in itertools.groupby(ordered, key=_kind)]
+        for number, chunk in enumerate(chunks):
+            try:
+                stream = self._stream(*_kind(chunk[0]))
+                for what, item in chunk:
+                    if what == "wide":
+                        stream.wide(*item[1:])
+                    else:
+                        stream.narrow(item[1])
                 stream.flush()
-                if stream.full:
-                    stream.close()
-                    del self._streams[table]
-        except Exception:
-            self.dropped += len(items)
-            raise
+            except OSError:
+                left = [item for late in chunks[number:] for item in late]
+                self._queue.extendleft(reversed(left))
+                raise
+            except Exception as error:  # noqa: BLE001 - what can never be written must not hold up the rest
+                self.dropped += len(chunk)
+                self._unkept.append(f"rows of {chunk[0][1][0]}: {type(error).__name__}: {error}")
+                self._streams.pop(chunk[0][1][0]).abandon()
+            self._bytes_out += sum(item[2].nbytes for what, item in chunk if what == "wide")
 
     def _take(self, what: str, item: Any) -> None:
         try:
@@ -252,34 +261,44 @@ class RunWriter:
     def _confess(self, what: str, detail: str) -> None:
         self.fact("recorder", self._step, 0.0, "writer", {"what": what, "detail": detail})
 
-    def _row(self, what: str, item: Any) -> None:
-        table, width = item[0], int(item[2].shape[1]) if what == "wide" else 0
+    def _stream(self, table: str, width: int) -> Segment:
         stream = self._streams.get(table)
-        if stream is None or stream.width != width:
-            if stream is not None:
-                stream.close()
+        if stream is not None and (stream.full or stream.width != width):
+            del self._streams[table]
+            stream.close()
+            stream = None
+        if stream is None:
             stream = self._streams[table] = Segment(self.path / "series", table, width)
-        if what == "wide":
-            stream.wide(item[1], item[2])
-        else:
-            stream.narrow(item[1])
+        return stream
 
     def _finish(self) -> None:
         """The last words. If the disk is full they go where the reserve was, and rows do not compete with them."""
         with contextlib.suppress(OSError):
             self._reserve.unlink(missing_ok=True)
+        why = self.error or "the disk was too slow"
+        if self._queue and not self._attempt(self._drain):
+            rows = [item for item in self._queue if item[0] in ROWS]
+            facts = [item for item in self._queue if item[0] not in ROWS]
+            self.dropped += len(rows)
+            self._queue = deque(facts)
         if self.dropped:
-            self._confess("rows lost", f"{self.dropped} rows; {self.error or 'the disk was too slow'}")
+            self._confess("rows lost", f"{self.dropped} rows; {why}")
         if self._unkept:
             self._confess("not kept", "; ".join(self._unkept)[:2000])
         if self._queue:
             self._attempt(self._drain)
-        for stream in self._streams.values():
+        for stream in list(self._streams.values()):
             self._attempt(stream.close)
         with contextlib.suppress(sqlite3.Error):
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         with contextlib.suppress(sqlite3.Error):
             self._db.close()
+
+
+def _kind(item: tuple[str, Any]) -> tuple[str, int]:
+    """(table, width) of a row: what can stand in one segment."""
+    what, row = item
+    return str(row[0]), int(row[2].shape[1]) if what == "wide" else 0
 
 
 def new_run_id(root: Path, name: str, now: float | None = None) -> str:

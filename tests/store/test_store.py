@@ -166,32 +166,52 @@ def test_a_deleted_directory_stops_the_writer_and_nothing_else(tmp_path: Path) -
     assert writer.error is not None
 
 
-def test_rows_that_a_full_disk_cost_are_counted(tmp_path: Path, monkeypatch, capsys) -> None:
-    """The segment that failed keeps its whole batches, the next one begins when there is room, one line is printed."""
+@pytest.mark.parametrize("lasting", [False, True])
+def test_rows_wait_for_a_disk_that_is_full(tmp_path: Path, monkeypatch, capsys, lasting: bool) -> None:
+    """They are written when there is room again, in order; if never, they are counted. One line tells."""
     monkeypatch.setattr(writing, "RETRY_SECONDS", (0.01,))
     writer = writer_at(tmp_path)
+    flush = Segment.flush
 
     def rows(first: int, last: int) -> None:
         for step in range(first, last):
             writer.narrow("step", {"step": step})
+            writer.wide("layer", step, np.full((len(WIDE["layer"]), 1 + step // 25), step, np.float32))
         writer.flush()
 
     def full(self: Segment) -> None:
-        raise OSError(28, "No space left on device")
+        if self.path.name.startswith("step"):
+            raise OSError(28, "No space left on device")
+        flush(self)
 
     rows(1, 11)
-    with monkeypatch.context() as patch:
-        patch.setattr(Segment, "flush", full)
-        rows(11, 31)
-        writer.fact("warning", 20, 1.0)
+    monkeypatch.setattr(Segment, "flush", full)
+    rows(11, 31)
+    writer.fact("warning", 20, 1.0)
+    if not lasting:
+        monkeypatch.setattr(Segment, "flush", flush)
     rows(31, 41)
     writer.close()
     run = Run(writer.path)
 
-    assert run.table("step")["step"].tolist() == [*range(1, 11), *range(31, 41)]
+    assert run.wide("layer").steps.tolist() == [*range(1, 41)]
+    assert run.table("step")["step"].tolist() == [*range(1, 11 if lasting else 41)]
     assert run.facts("warning")
-    assert run.facts("recorder")[0].data["detail"].startswith("20 rows")
+    assert [f.data["detail"].split(";")[0] for f in run.facts("recorder")] == (["30 rows"] if lasting else [])
     assert capsys.readouterr().err.count("aitia:") == 1
+
+
+def test_a_row_that_can_never_be_written_does_not_hold_up_the_rest(tmp_path: Path) -> None:
+    """It is dropped with those beside it, and told."""
+    writer = writer_at(tmp_path)
+    writer.narrow("step", {"step": "first"})
+    writer.flush()
+    writer.narrow("step", {"step": 2})
+    writer.close()
+    run = Run(writer.path)
+
+    assert run.table("step")["step"].tolist() == [2]
+    assert {f.data["what"] for f in run.facts("recorder")} == {"rows lost", "not kept"}
 
 
 def test_the_last_words_find_room_on_a_full_disk(tmp_path: Path, monkeypatch) -> None:

@@ -139,7 +139,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[object]]:
         programs[name] = str(path)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "AITIA_RUNS": str(folder / "runs")}
     command = [sys.executable, "-c", ALONE, json.dumps(programs)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=True)
     found: dict[str, list[object]] = json.loads(done.stdout)
     return found
 
@@ -154,7 +154,7 @@ def start(folder: Path, source: str, runs: Path | str) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=300)
     return process.returncode, out, err
 
 

@@ -33,5 +33,7 @@ def test_a_large_models_updates_are_told(
     wide = run.run().wide("param")
 
     assert wide.values["update_norm"] == pytest.approx(np.array(moved), rel=tolerance)
-    assert wide.values["weight_norm"][-1] == pytest.approx([float(p.norm()) for p in model.parameters()], rel=1e-5)
+    assert wide.values["weight_norm"][-1] == pytest.approx(
+        [float(p.detach().norm()) for p in model.parameters()], rel=1e-5
+    )
     assert np.all(wide.values["update_share"] > 0.99)

@@ -58,7 +58,7 @@ def _cell(found: dict[str, Any] | str) -> str:
 
 
 def _table(results: dict[tuple[str, str], dict[str, Any] | str], rows: Sequence[str], columns: Sequence[str]) -> str:
-    steps = {}
+    steps: dict[str, float] = {}
     for (column, _), found in results.items():
         if isinstance(found, dict):
             steps.setdefault(column, found["step_ms"])
@@ -111,7 +111,7 @@ def _listed(text: str, known: Sequence[str]) -> list[str]:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m aitia.evals.overhead", description=__doc__.split("\n")[0])  # type: ignore[union-attr]  # it has one
+    parser = argparse.ArgumentParser(prog="python -m aitia.evals.overhead", description=__doc__.split("\n")[0])
     parser.add_argument("--workloads", default=",".join(EAGER), help=", ".join(WORKLOADS))
     parser.add_argument("--recorders", default=None, help=", ".join(RECORDERS))
     parser.add_argument("--seconds", type=float, default=5.0, help="of interleaved blocks, for each pair")
@@ -120,7 +120,8 @@ def main() -> None:
     parser.add_argument("--child", nargs=2, metavar=("WORKLOAD", "RECORDER"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
-        _child(*args.child, args.seconds, args.memory)
+        workload, recorder = args.child
+        _child(workload, recorder, args.seconds, args.memory)
         return
     usual = ["nothing", "aitia normal"] if args.memory else list(RECORDERS)
     columns = _listed(args.workloads, list(WORKLOADS))

@@ -148,7 +148,7 @@ class TensorBoard(Nothing):
         _require("tensorboard")
         from torch.utils.tensorboard import SummaryWriter
 
-        self.writer: Any = SummaryWriter(str(folder))  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        self.writer: Any = SummaryWriter(str(folder))
         self.n = 0
 
     def after(self, loss: Tensor) -> None:

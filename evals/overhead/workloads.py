@@ -106,7 +106,7 @@ def _assemble(
         optimizer.zero_grad()
         out = run(x)
         loss = F.cross_entropy(out.reshape(-1, out.shape[-1]), y.reshape(-1))
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         optimizer.step()
         return loss
 

@@ -318,7 +318,8 @@ class Case:
         """True when early steps change a matrix by more than a third of its norm."""
         held = [p.index for p in self.weights if p.optimizers]
         ratios = self.update_ratio[:, held] if held else np.empty((0, 0))
-        worst = np.sort(ratios[np.isfinite(ratios).any(axis=1)][:30].max(axis=1, initial=0.0)) if ratios.size else []
+        early = ratios[np.isfinite(ratios).any(axis=1)][:30]
+        worst = np.sort(early.max(axis=1, initial=0.0)) if early.size else np.empty(0)
         return len(worst) > 1 and bool(worst[-2] > OVERSHOOT)
 
     def written_by_hand(self, name: str) -> bool:

@@ -266,7 +266,8 @@ class Watch(Observer):
             self.recorder.fact("states_taken", subject=name, data=data, where=self._taken_at.get(name))
         self._look(True)
         given = (t for t in (r() for r in self._given_weights) if t is not None)
-        names = sorted({name for t in given if (name := self.recorder.parameter_name(t)) is not None})
+        known = (self.recorder.parameter_name(t) for t in given)
+        names = sorted({name for name in known if name is not None})
         if names:
             self.recorder.fact("weights_given", data={"names": names})
 

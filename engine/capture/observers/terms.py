@@ -131,8 +131,9 @@ def _constant(node: Any, name: str) -> torch.Tensor | None:
             other = getattr(node, "_saved_self", None)
     except RuntimeError:  # it was changed in place, or freed: what it was cannot be known
         return None
-    usable = isinstance(other, torch.Tensor) and not (other.requires_grad or other.is_meta or other.is_complex())
-    return other if usable and other.numel() else None
+    if not isinstance(other, torch.Tensor) or other.requires_grad or other.is_meta or other.is_complex():
+        return None
+    return other if other.numel() else None
 
 
 def _multiple(other: torch.Tensor, *, over: bool) -> tuple[float, float]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from aitia.engine.case import Case, listing, nanmax
 from aitia.engine.causes.base import DECISIVE, MODERATE, WEAK, Cause, Weight, supports, symptom
 from aitia.engine.records import SourceLocation
@@ -15,7 +17,7 @@ from aitia.engine.records import SourceLocation
 def weigh(case: Case) -> Iterator[Weight]:
     """Forwards without gradients while the training flag is on, in a model with layers that care."""
     rows = case.run.table("batch")
-    free = rows["grad"] == 0
+    free = (rows["grad"] == 0) & ~np.isin(rows["root"], _teachers(case))
     if free.sum() < 1 or not (rows["grad"] == 1).any():
         return
     share = float((rows["training"][free] == 1).mean())
@@ -51,6 +53,22 @@ def weigh(case: Case) -> Iterator[Weight]:
         )
     if gap is not None and norm:
         yield symptom(WEAK, "batch statistics of the evaluation data entered the model")
+
+
+def _teachers(case: Case) -> list[int]:
+    """Models that are, or hold, an average that gives the targets of every step: its mode is a choice, and no evaluation."""
+    rows = case.run.table("batch")
+    holders = {
+        str(f.data.get("root")).partition(".")[0] for f in case.run.facts("copy") if f.data.get("changed") is True
+    }
+    found = []
+    for fact in case.run.facts("model_seen"):
+        index, name = int(fact.data.get("index", -1)), str(fact.data.get("name"))
+        free = (rows["root"] == index) & (rows["grad"] == 0)
+        alone, evaluated = case.written_by_hand(name), bool((free & (rows["training"] == 0)).any())
+        if int(free.sum()) > case.n_steps // 2 and (alone or (name in holders and evaluated)):
+            found.append(index)
+    return found
 
 
 def _place(case: Case) -> SourceLocation | None:

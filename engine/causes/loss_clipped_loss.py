@@ -11,6 +11,7 @@ import numpy as np
 
 from aitia.engine.case import Case, nanmedian
 from aitia.engine.causes.base import MODERATE, STRONG, Cause, Weight, supports, symptom
+from aitia.engine.terms import ERRORS
 
 _CLAMPS = (
     "ClampBackward",
@@ -20,6 +21,8 @@ _CLAMPS = (
     "MaximumBackward",
     "HardtanhBackward",
 )
+SILENT = 0.05
+"""Share of steps without any gradient; where data are fitted within rounding there is none, but the loss is then small."""
 CUT = 0.3
 """Share of the error behind the clamp, late in training, beyond which the clamp decides what is learned."""
 _LOSS_OPS = ("NllLoss", "MseLoss", "L1Loss", "SmoothL1Loss", "HuberLoss", "BinaryCrossEntropy", "KlDiv")
@@ -27,6 +30,9 @@ _LOSS_OPS = ("NllLoss", "MseLoss", "L1Loss", "SmoothL1Loss", "HuberLoss", "Binar
 
 def weigh(case: Case) -> Iterator[Weight]:
     """A clamp between the loss and the root of backward, and steps whose gradient is exactly zero."""
+    if not case.train_loss_calls:
+        yield from _by_hand(case)
+        return
     for fact in case.run.facts("graph"):
         ops = [str(op) for op in fact.data.get("ops") or []]
         first_loss = next((i for i, op in enumerate(ops) if op.startswith(_LOSS_OPS)), None)
@@ -49,6 +55,31 @@ def weigh(case: Case) -> Iterator[Weight]:
         if not case.learned:
             yield symptom(MODERATE, f"the loss stays at {case.loss.last:.3g}", loss=case.loss.last)
         return
+
+
+def _by_hand(case: Case) -> Iterator[Weight]:
+    """An error that no loss function made, clamped entry by entry before its mean."""
+    told = [t for f in case.run.facts("graph") for t in f.data.get("terms") or []]
+    clamped = [t for t in told if (b := [str(op) for op in t.get("below") or []])[1:2] and _is_clamped_error(b)]
+    _, norm = case.run.scalar("grad_norm")
+    norm = norm[np.isfinite(norm)]
+    silent = float((norm == 0).mean()) if len(norm) else 0.0
+    if not clamped or (case.learned and silent < SILENT):
+        return
+    yield supports(
+        STRONG if silent > SILENT or not case.learned else MODERATE,
+        f"the errors are clamped before their mean goes into backward: {100 * silent:.0f} % of the steps have no gradient at all",
+        tool="gradient_debugger",
+        step=1,
+        where=case.loss_place,
+        silent_share=silent,
+    )
+    if not case.learned:
+        yield symptom(MODERATE, f"the loss stays at {case.loss.last:.3g}", loss=case.loss.last)
+
+
+def _is_clamped_error(below: list[str]) -> bool:
+    return below[0].startswith(_CLAMPS) and below[1] in ERRORS
 
 
 def _cut(case: Case, site: object, above: list[str]) -> float:

@@ -151,3 +151,26 @@ def head_on_frozen_features() -> None:
                 optimizer.step()
             with torch.no_grad():
                 head(extractor(5 * x[360:] + 3))
+
+
+@lookalike("loop.freeze_undone_by_train")
+def teacher_with_batch_norm() -> None:
+    """The average of a network asks for no gradients and normalises with its own batches, as designed."""
+    x, _ = blobs()
+    student = nn.Sequential(nn.Linear(8, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 8))
+    parts = nn.ModuleDict({"student": student, "teacher": copy.deepcopy(student).requires_grad_(False)})
+    guess = mlp(8, 8)
+    optimizer = torch.optim.Adam([*student.parameters(), *guess.parameters()], lr=3e-3)
+    for _ in range(5):
+        parts.train()
+        for (bx,) in batches(x):
+            with torch.no_grad():
+                wanted = parts["teacher"](bx + 0.1 * torch.randn_like(bx))
+            optimizer.zero_grad()
+            (-F.cosine_similarity(guess(student(bx)), wanted).mean()).backward()
+            optimizer.step()
+            for a, b in zip(parts["teacher"].parameters(), student.parameters(), strict=True):
+                a.data.lerp_(b.data, 0.05)
+        parts.eval()
+        with torch.no_grad():
+            student(x)

@@ -221,3 +221,16 @@ def actor_and_critic() -> None:
         optimizer.zero_grad()
         (-(torch.stack(logs) * advantage).mean() + (gains - torch.stack(values)).square().mean()).backward()
         optimizer.step()
+
+
+@mini("loss.clipped_loss")
+def squares_clamped_one_by_one(broken: bool) -> None:
+    x, y = line()
+    model = mlp(6, 1)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    for _ in range(5):
+        for bx, by in batches(x, y + 6):
+            error = (model(bx)[:, 0] - by).square()
+            optimizer.zero_grad()
+            (error.clamp(max=2.0) if broken else error).mean().backward()
+            optimizer.step()

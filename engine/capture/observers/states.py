@@ -24,6 +24,8 @@ MAX_FACTS: Final = 40
 MAX_NAMES: Final = 100
 MAX_SAVED: Final = 2000
 """Tensors of a saved object that are looked at."""
+MOST_GIVEN: Final = 5000
+"""Loaded parameters that are remembered, the latest."""
 MOST_TAKEN: Final = 2000
 """Steps of `state_dict()` calls that are noted for each model."""
 MAX_PLAIN: Final = 100_000
@@ -163,6 +165,7 @@ class Watch(Observer):
         data = self._load_data(module, state, strict, missing, unexpected)
         named = module.named_parameters(remove_duplicate=False)
         self._given_weights += [weakref.ref[Tensor](p) for n, p in named if n in state]
+        del self._given_weights[:-MOST_GIVEN]
         own = [set(group) for group in tied(module)]
         names = {n for n, _ in module.named_parameters(remove_duplicate=False)}
         lost = [g for g in self._tied.get(type(module), []) if set(g) <= names and not any(set(g) <= o for o in own)]

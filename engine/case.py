@@ -319,7 +319,7 @@ class Case:
         held = [p.index for p in self.weights if p.optimizers]
         ratios = self.update_ratio[:, held] if held else np.empty((0, 0))
         early = ratios[np.isfinite(ratios).any(axis=1)][:30]
-        worst = np.sort(early.max(axis=1, initial=0.0)) if early.size else np.empty(0)
+        worst = np.sort(np.nan_to_num(early).max(axis=1, initial=0.0)) if early.size else np.empty(0)
         return len(worst) > 1 and bool(worst[-2] > OVERSHOOT)
 
     def written_by_hand(self, name: str) -> bool:

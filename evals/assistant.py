@@ -28,8 +28,8 @@ from mcp import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
 from aitia.evals.questions import QUESTIONS, RECORDED, Ask, Question, Reply, name_of
-from aitia.evals.recordings import job_for, kept, preload, record
-from aitia.evals.run import CACHE, variants
+from aitia.evals.recordings import job_for, kept
+from aitia.evals.run import CACHE, recorded, variants
 from aitia.evals.zoo import SPLITS, load, load_all
 from aitia.tools.server import build_server
 
@@ -65,11 +65,12 @@ def size(reply: Any) -> int:
 def prepare(root: Path, cache: Path = CACHE) -> Path:
     """Put the recordings into an empty run root, made where the cache has none; returns the root."""
     root.mkdir(parents=True)
-    for index, (program, variant) in enumerate(RECORDED):
-        job = job_for(load(program, "dev"), variant, 0, cache)
-        recording = kept(job) or record(job)
+    wanted = [job_for(load(program, "dev"), variant, 0, cache) for program, variant in RECORDED]
+    done = recorded(wanted, lambda _: None)
+    for index, job in enumerate(wanted):
+        recording = done[job.folder]
         if recording.path is None:
-            raise RuntimeError(f"{program} left no run; see {recording.folder / 'stderr.txt'}")
+            raise RuntimeError(f"nothing was recorded; see {recording.folder / 'stderr.txt'}")
         shutil.copytree(recording.path, root / name_of(index))
     return root
 
@@ -161,7 +162,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     good = True
     with tempfile.TemporaryDirectory() as temp:
-        preload()
         root = prepare(Path(temp) / "runs")
         for answer in anyio.run(answers, root):
             good &= answer.right

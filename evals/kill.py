@@ -117,6 +117,7 @@ def _become(script: Path, args: tuple[str, ...]) -> None:
         os.chdir(script.parent)
         for number, name in ((1, "stdout"), (2, "stderr")):
             os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT, 0o600), number)
+        own_streams()
         sys.argv = [script.name, *args]
         sys.path[0] = str(script.parent)
         runpy.run_path(str(script), run_name="__main__")
@@ -130,6 +131,12 @@ def _become(script: Path, args: tuple[str, ...]) -> None:
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(code)
+
+
+def own_streams() -> None:
+    """In a fork: print to descriptors 1 and 2, whatever the parent has put into their places (as pytest does)."""
+    sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = os.fdopen(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)
 
 
 def _finish(job: _Job, code: int | None) -> Result:

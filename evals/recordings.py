@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
-from aitia.evals.kill import POLL_S, PRELOADED, Result
+from aitia.evals.kill import POLL_S, PRELOADED, Result, own_streams
 from aitia.evals.zoo import ROOT, Program, render
 
 ENGINE = ROOT.parent / "engine"
@@ -157,6 +157,7 @@ def _become(job: Job, work: Path) -> None:
         os.chdir(work)
         for number, name in ((0, os.devnull), (1, "stdout.txt"), (2, "stderr.txt")):
             os.dup2(os.open(name, os.O_RDWR | os.O_CREAT, 0o600), number)
+        own_streams()
         from aitia.engine.capture.launch import run_script
 
         code = run_script([SCRIPT, *job.args], level="normal", root=work / ".runs")

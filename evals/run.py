@@ -162,7 +162,7 @@ def recorded(
     say(f"{len(wanted)} recordings: {len(done)} kept, {len(missing)} to make")
     for number, recording in enumerate(_record(missing, jobs, executor), start=1):
         done[str(recording.folder)] = recording
-        place = recording.folder.relative_to(CACHE)
+        place = "/".join(recording.folder.parts[-3:])
         say(f"[{number}/{len(missing)}] {place}: exit {recording.code}, {recording.seconds:.1f} s")
     return done
 

@@ -10,17 +10,17 @@ import aitia.evals.run as room
 from aitia.evals.again import compared, sentences
 from aitia.evals.score import Reply
 
-PROGRAMS = ("digits_transfer", "tumour_logistic")
-"""One whose fault lies in the set-up, one that turns ill in the middle of training."""
+PROGRAM = "tumour_logistic"
+"""It turns ill in the middle of training."""
 
 
 def test_two_recordings_of_one_program_are_answered_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "CACHE", tmp_path)
-    report = room.evaluate(PROGRAMS, split="dev", out=tmp_path / "out", quiet=True, again=True)
+    report = room.evaluate([PROGRAM], split="dev", out=tmp_path / "out", quiet=True, again=True)
 
-    assert report.data["again"] == {"n": 4, "same": 4, "differ": []}
-    assert len(list((tmp_path / "again").rglob("recording.json"))) == 4
-    assert "the same answer in 4 of 4" in report.markdown
+    assert report.data["again"] == {"n": 2, "same": 2, "differ": []}
+    assert len(list((tmp_path / "again").rglob("recording.json"))) == 2
+    assert "the same answer in 2 of 2" in report.markdown
 
 
 def test_answers_that_differ_are_told() -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Literal, TypeVar
 
 import libcst as cst
@@ -17,6 +18,9 @@ N = TypeVar("N", bound=cst.CSTNode)
 MODEL_NAMES = frozenset(
     {"model", "net", "network", "module", "classifier", "encoder", "decoder", "generator", "discriminator"}
 )
+
+MAX_PARSED = 150_000
+"""Characters of source that are parsed: about three seconds."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,15 @@ class Patch:
     """`edit`: written by a language model."""
 
 
+@lru_cache(maxsize=64)
+def parsed(name: str, text: str) -> Source | None:
+    """A file as every repair reads it; None where it is not Python."""
+    try:
+        return Source(name, text)
+    except cst.ParserSyntaxError:
+        return None
+
+
 class Accused:
     """The program of a run, and the hypothesis that accuses it."""
 
@@ -40,16 +53,21 @@ class Accused:
 
     @cached_property
     def sources(self) -> tuple[Source, ...]:
-        """The user's files that parse, the accused one first, then the script."""
+        """The user's files that parse: the accused one, the script, then those in which most was seen to happen.
+
+        Of a large project only as many as can be parsed in a few seconds.
+        """
         texts = self.run.sources
         first = self.hypothesis.location.file if self.hypothesis.location else None
-        names = sorted(texts, key=lambda n: (n != first, n != self.run.info.script, n))
-        found = []
-        for name in names:
-            try:
-                found.append(Source(name, texts[name]))
-            except cst.ParserSyntaxError:
-                continue
+        seen = Counter(f.file for f in self.run.facts())
+        names = sorted(texts, key=lambda n: (n != first, n != self.run.info.script, -seen[n], n))
+        found, size = [], 0
+        for number, name in enumerate(names):
+            size += len(texts[name])
+            if number and size > MAX_PARSED:
+                break
+            if (source := parsed(name, texts[name])) is not None:
+                found.append(source)
         return tuple(found)
 
     def source(self, name: str | None) -> Source | None:

@@ -46,7 +46,7 @@ class Watch(Observer):
             self._looked = True
             if self.recorder.step == 0:
                 self._look()
-            self.mute("before_step", *(() if self._copies else ("after_step",)))
+            self.mute("before_step")  # but not after_step: a copy may turn up later
 
     def _look(self) -> None:
         trained: list[tuple[str, nn.Module]] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -40,6 +40,7 @@ class Watch(Observer):
         self._moved: dict[int, tuple[bool, bool]] = {}
         self._written: dict[int, bool] = {}
         self._roots: set[int] = set()
+        self._trained: set[int] = set()
 
     def before_step(self, optimizer: torch.optim.Optimizer) -> None:
         if not self._looked:
@@ -91,8 +92,11 @@ class Watch(Observer):
                     yield name, module
 
     def _trains(self, module: nn.Module) -> bool:
+        return self._held(module.parameters())
+
+    def _held(self, parameters: Iterable[Tensor]) -> bool:
         registry = self.recorder.registry
-        known = ((p, registry.parameter(p)) for p in module.parameters())
+        known = ((p, registry.parameter(p)) for p in parameters)
         return any(p.requires_grad and entry is not None and entry.held for p, entry in known)
 
     def after_step(self, optimizer: torch.optim.Optimizer) -> None:
@@ -113,12 +117,16 @@ class Watch(Observer):
                     break
             self._moved[i] = moved, original_moved
             alive = [t for t in (a() for a, _ in copy.pairs) if t is not None]
+            if copy.late and self._held(alive):  # it ran before its optimizer's first step
+                self._trained.add(i)
             if alive:
                 self._written[i] = self._written.get(i, False) or [_at(t) for t in alive] != copy.at
 
     def finish(self) -> None:
         self._compare()
         for i, copy in enumerate(self._copies):
+            if i in self._trained:
+                continue
             moved, original_moved = self._moved.get(i, (False, False))
             data = {"root": copy.root, "of": copy.of, "n": len(copy.pairs), "changed": moved, "late": copy.late}
             data["written"] = self._written.get(i, False)

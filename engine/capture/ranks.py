@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 LAST: Final = 100
 """Priority among what multiprocessing does at a process's end: before its own clearing up."""
 
+ORIGINAL: Final = "_aitia_original"
+"""Where a function of ours keeps the one it stands for: of several plans in one process the last one counts."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -47,7 +50,7 @@ class Plan:
 
         if not dist.is_available():
             return
-        original, mine = dist.init_process_group, os.getpid()
+        original, mine = _plain(dist.init_process_group), os.getpid()
 
         def init_process_group(*args: Any, **kwargs: Any) -> Any:
             result = original(*args, **kwargs)
@@ -56,6 +59,7 @@ class Plan:
                     begin(self, dist.get_rank(), dist.get_world_size())
             return result
 
+        vars(init_process_group)[ORIGINAL] = original
         dist.init_process_group = init_process_group
 
 
@@ -79,14 +83,21 @@ def watch_children(plan: Plan) -> None:
 
     plan.follow()
     spawn: Any = sys.modules["torch.multiprocessing.spawn"]  # the package's own `spawn` is a function
-    original = spawn.start_processes
+    original = _plain(spawn.start_processes)
 
     def start_processes(fn: Any, *args: Any, **kwargs: Any) -> Any:
         method = kwargs.get("start_method", args[4] if len(args) > 4 else "spawn")
         return original(fn if method == "fork" else Rank(fn, plan), *args, **kwargs)
 
+    vars(start_processes)[ORIGINAL] = original
     spawn.start_processes = start_processes
     vars(mp)["start_processes"] = start_processes
+
+
+def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function that ours stands for, or itself."""
+    found: Callable[..., Any] = vars(function).get(ORIGINAL, function)
+    return found
 
 
 def begin(plan: Plan, rank: int, world: int) -> Recorder | None:

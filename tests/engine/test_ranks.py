@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch.distributed as dist
 
+from aitia.engine.capture.ranks import Plan
 from aitia.engine.ranks import ranks
 from aitia.engine.reason import diagnose
 from aitia.engine.records import Diagnosis
@@ -91,6 +93,16 @@ def test_every_rank_has_its_recording(tmp_path: Path) -> None:
     assert len(gradient.steps) == run.n_steps == 24
     assert ranks(group.runs[1]) is not None
     assert "loss " in run.log_tail()
+
+
+def test_of_several_plans_in_one_process_the_last_one_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that recorded another program before, such as a notebook or this one."""
+    monkeypatch.setattr(dist, "init_process_group", dist.init_process_group)
+    earlier = Plan(tmp_path / "earlier", "earlier", ("earlier.py",), None, "normal", str(tmp_path), str(tmp_path))
+    earlier.follow()
+
+    assert len(ranks(recorded("healthy", tmp_path)).runs) == 2
+    assert not (tmp_path / "earlier").exists()
 
 
 @pytest.mark.parametrize("method", ["spawn", "torchrun"])

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from aitia.engine.case import Case
-from aitia.engine.causes.base import DECISIVE, MODERATE, Cause, Weight, supports
-from aitia.engine.causes.crash import failure_place, same_failure
+from aitia.engine.causes.base import Cause, Weight
+from aitia.engine.causes.crash import same_failure, struck
 
 _PATTERNS = ("DataLoader worker .* (exited|is killed)", "Caught .* in DataLoader worker", "bus error")
 """Wording of torch's own errors."""
@@ -27,25 +27,7 @@ def weigh(case: Case) -> Iterator[Weight]:
     cut_off = failure.type in _CUT_OFF and failure.phase == "data"
     if not cut_off and not same_failure(failure, _PATTERNS, ()):
         return
-    inside = f" in {failure.module} ({failure.module_class})" if failure.module else ""
-    yield supports(
-        DECISIVE,
-        f"the run ended in {failure.type}{inside}, {failure.phase or 'outside the step'}: a worker of the loader died",
-        tool="error_diagnoser",
-        subject=failure.module,
-        step=case.n_steps + 1,
-        where=failure_place(failure),
-        phase=failure.phase,
-        type=failure.type,
-    )
-    if failure.module and failure.inputs:
-        shapes = ", ".join(f"{k} {v}" for k, v in failure.parameters.items()) or "no parameters"
-        yield supports(
-            MODERATE,
-            f"{failure.module} received {', '.join(failure.inputs)} and holds {shapes}",
-            tool="error_diagnoser",
-            subject=failure.module,
-        )
+    yield from struck(case, failure, "a worker of the loader died")
 
 
 CAUSE = Cause(

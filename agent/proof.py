@@ -204,8 +204,9 @@ class Prover:
         said = None
         wanted = (("placebo", "on the program as it was", FAILED), ("repaired", "on the repaired program", PASSED),
                   ("repaired again", "on the repaired program with another seed", PASSED))  # fmt: skip
-        for name, where, code in wanted:
-            ended, output = self._replays.test(text, played[name], TEST_SECONDS)
+        trials = [played[name] for name, _, _ in wanted] + ([played["mutant"]] if self._mutants else [])
+        outcomes = self._replays.tests(text, trials, TEST_SECONDS)
+        for (name, where, code), (ended, output) in zip(wanted, outcomes, strict=False):
             words = assertion(output)
             if name == "placebo" and ended == FAILED:
                 said = words
@@ -215,8 +216,11 @@ class Prover:
                 what = "passes" if ended == PASSED else "fails"
                 return TestProof(reason=f"it {what} {where}{'' if ended == PASSED else f': {words}'}", before=said)
         for index, mutant in enumerate(self._mutants):
-            trial = played["mutant"] if not index else self._replays.play([self._mutant(index, check.steps)])[0]
-            ended, output = self._replays.test(text, trial, TEST_SECONDS)
+            if index:
+                trial = self._replays.play([self._mutant(index, check.steps)])[0]
+                ended, output = self._replays.test(text, trial, TEST_SECONDS)
+            else:
+                ended, output = outcomes[-1]
             if ended == FAILED and assertion(output) is not None:
                 reason = (
                     "it fails on the program as it was, passes on the repaired one with two seeds, and fails on a "

@@ -226,12 +226,14 @@ def output_activation_range(accused: Accused) -> Patch | None:
                 edits = Edits(source)
                 edits.cut(source.span(call.args[-2].value)[1], source.span(last.value)[1])
                 return accused.patch(f"let the output be linear, without {name}", edits)
-        returned = [s.value for s in source.nodes(cst.Return) if isinstance(s.value, cst.Call)]
-        ends = [c for c in returned if last_name(c.func) in {"relu", "sigmoid", "tanh"}]
+        bounded = source.calls("relu", "sigmoid", "tanh", "softplus", "softmax", "leaky_relu", "hardtanh")
+        here = [c for c in bounded if source.line(c) in accused.lines(source)]
+        ends = here or [c for c in bounded if isinstance(source.parent(c), cst.Return)]
         node = accused.pick(ends, source)
         if node is not None:
             on = receiver(node)
-            inner = on if on is not None and not positional(node) else positional(node)[0].value
+            by_name = on is None or source.code(on) in {"torch", "F", "nn.functional", "torch.nn.functional"}
+            inner = positional(node)[0].value if by_name or on is None else on
             edits = Edits(source)
             edits.replace(node, source.code(inner))
             return accused.patch(f"let the output be linear, without {last_name(node.func)}", edits)

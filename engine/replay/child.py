@@ -12,6 +12,7 @@ import tempfile
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn
 
 import torch
@@ -25,6 +26,8 @@ from aitia.engine.replay.vocabulary import VARIABLE, Change, load
 
 TABLES = (change_steps, change_values)
 """The modules that fill the tables of changes."""
+OURS = os.path.dirname(os.path.dirname(__file__))
+"""The recorder looks at values that are not finite, too."""
 MAX_MASKED = 20
 """Places at which a value is hidden that are told."""
 
@@ -132,9 +135,11 @@ class Replay(Launch):
                     if recorder is not None and not recorder.busy:
                         frame = sys._getframe(1)
                         place = f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
-                        if place not in told:
+                        if place not in told and not frame.f_code.co_filename.startswith(OURS):
                             told.add(place)
-                            recorder.safe(recorder.fact, "masked", place, {"function": "nan_to_num"})
+                            early = not x.requires_grad and not _in_a_layer(frame)
+                            told_of = {"function": "nan_to_num", "in_data": early}
+                            recorder.safe(recorder.fact, "masked", place, told_of)
                 return original(x, *args, **kwargs)
 
             return nan_to_num
@@ -142,6 +147,15 @@ class Replay(Launch):
         for owner in (torch, torch.Tensor):
             replace(owner, "nan_to_num", make)
         replace(torch.Tensor, "nan_to_num_", make)
+
+
+def _in_a_layer(frame: FrameType | None) -> bool:
+    """Whether a module's forward is running, whose values are no data any more."""
+    while frame is not None:
+        if isinstance(frame.f_locals.get("self"), torch.nn.Module) and frame.f_code.co_name != "__init__":
+            return True
+        frame = frame.f_back
+    return False
 
 
 def stop_after(limit: int) -> None:

@@ -7,12 +7,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from aitia.engine.replay import sandbox
 from aitia.engine.replay.job import Job
-from aitia.engine.replay.nursery import WORTH_PRELOADING, Nursery
+from aitia.engine.replay.nursery import WORTH_PRELOADING, Nursery, NurseryError
 from aitia.engine.replay.vocabulary import Change, dump
 from aitia.engine.store.reader import Run, list_runs
 
@@ -70,6 +71,8 @@ class Replays:
         self._count = 0
 
     def __enter__(self) -> Replays:
+        with suppress(NurseryError):  # loads its libraries while the repair is looked for; asked later, it says why not
+            self._start()
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -99,7 +102,16 @@ class Replays:
 
     def test(self, text: str, played: Played, seconds: float) -> tuple[int | None, str]:
         """Run a regression test against a trial's recording; exit code of pytest (None: deadline) and its output."""
-        folder = self._copy(played.trial.sources)
+        return self.tests(text, [played], seconds)[0]
+
+    def tests(self, text: str, all_played: Sequence[Played], seconds: float) -> list[tuple[int | None, str]]:
+        """The same against several recordings, two at a time."""
+        folders = [self._copy(played.trial.sources) for played in all_played]
+        jobs = [self._test_job(text, p, folder, seconds) for p, folder in zip(all_played, folders, strict=True)]
+        outcomes = self._start().run(jobs, AT_ONCE)
+        return [(o.code, _tail(folder / "output.txt")) for o, folder in zip(outcomes, folders, strict=True)]
+
+    def _test_job(self, text: str, played: Played, folder: Path, seconds: float) -> Job:
         project = folder / "project"
         path = project / "tests" / "test_proof.py"
         path.parent.mkdir(exist_ok=True)
@@ -108,12 +120,10 @@ class Replays:
         steps = "all" if played.trial.steps is None else str(played.trial.steps)
         argv = ("-q", "-x", "--tb=short", "-p", "no:cacheprovider", "-p", "no:xdist", "--noconftest", "-c",
                 str(folder / "empty.ini"), "--rootdir", str(project), str(path))  # fmt: skip
-        job = Job(
+        return Job(
             argv=argv, cwd=str(project), runs=str(folder / "runs"), output=str(folder / "output.txt"), seconds=seconds,
             kind="test", recorded={} if played.run is None else {steps: str(played.run.path)}, limits=limits(),
         )  # fmt: skip
-        [outcome] = self._start().run([job])
-        return outcome.code, _tail(folder / "output.txt")
 
     def _start(self) -> Nursery:
         if self._nursery is None:

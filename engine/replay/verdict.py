@@ -22,8 +22,14 @@ from aitia.engine.symptoms import WANTED
 
 CLEAR_ACCURACY = 0.05
 """Difference of two accuracies that is more than the noise of one epoch on small data."""
+OTHER_SEED = 2.0
+"""With another seed samples and start are others, too: so many times that difference says nothing yet."""
 FEWER_STEPS = 0.5
 """A changed program that takes less than this share of the steps has skipped its training, not repaired it."""
+JUDGED_BY_RECALL = frozenset({"data.class_imbalance"})
+"""Causes in which accuracy says nothing: it is highest where the rare class is never said."""
+MAY_FILL = frozenset({"data.nan_or_inf_input"})
+"""Causes whose honest repair fills values that are missing in the data, before any layer sees them."""
 CURVE_POINTS = 120
 """Enough for a picture; the recordings themselves are gone when the proof is over."""
 BEYOND_START = 1.5
@@ -35,6 +41,8 @@ class Reading(Record):
 
     label: str
     """`placebo`, `repaired`, `changed` or `mutant`."""
+    cause: str = ""
+    """The accused one."""
     seed: int = 0
     changes: tuple[str, ...] = ()
     """What was changed at run time, in words."""
@@ -55,6 +63,8 @@ class Reading(Record):
     loss_last: float | None = None
     accuracy: float | None = None
     """Last accuracy that was recomputed, in evaluation where there is one."""
+    recall: float | None = None
+    """Mean recall over the classes, in evaluation where there is one."""
     learned: bool = True
     """Whether loss or accuracy of training clearly improved."""
     same_as_recorded: bool = False
@@ -77,8 +87,8 @@ class Comparison(Record):
 def read(played: Played, cause: str, recorded: Run) -> Reading:
     """The measurements of one trial that the verdict rests on."""
     trial, run = played.trial, played.run
-    base = {"label": trial.label, "seed": trial.seed, "changes": tuple(c.sentence for c in trial.changes),
-            "seconds": played.seconds}  # fmt: skip
+    base = {"label": trial.label, "cause": cause, "seed": trial.seed, "seconds": played.seconds,
+            "changes": tuple(c.sentence for c in trial.changes)}  # fmt: skip
     if run is None:
         return Reading(**base, failure=_last_line(played.output))
     case = Case(run)
@@ -100,10 +110,11 @@ def read(played: Played, cause: str, recorded: Run) -> Reading:
         loss_first=_number(case.loss.first),
         loss_last=_number(case.loss.last),
         accuracy=_accuracy(case),
+        recall=_recall(case),
         same_as_recorded=same_losses(run, recorded),
         learned=case.learned,
         losses=_thinned(case),
-        hidden=tuple(f.subject for f in run.facts("masked")),
+        hidden=tuple(f.subject for f in run.facts("masked") if cause not in MAY_FILL or not f.data.get("in_data")),
     )
 
 
@@ -197,8 +208,11 @@ def _refutation(before: Reading, after: Reading, threshold: float) -> str | None
         return f"the changed program ends in {after.failure}"
     if after.steps < FEWER_STEPS * before.steps:
         return f"the changed program takes only {after.steps} of {before.steps} optimizer steps"
-    if before.accuracy is not None and after.accuracy is not None and after.accuracy < before.accuracy - CLEAR_ACCURACY:
-        return f"the outcome is worse: accuracy {after.accuracy:.2f} after {before.accuracy:.2f}"
+    what = "recall" if after.cause in JUDGED_BY_RECALL else "accuracy"
+    was, now = getattr(before, what), getattr(after, what)
+    clear = CLEAR_ACCURACY * (OTHER_SEED if after.seed != before.seed else 1.0)
+    if was is not None and now is not None and now < was - clear:
+        return f"the outcome is worse: {what} {now:.2f} after {was:.2f}"
     if _rises(after) and not _rises(before) and before.failure is None:
         return f"the outcome is worse: the loss rises from {after.loss_first:.4g} to {after.loss_last:.4g}"
     return None
@@ -234,6 +248,16 @@ def _accuracy(case: Case) -> float | None:
     if len(held_out):
         return _number(float(held_out[-1]))
     return _number(case.accuracy(grad=True).last)
+
+
+def _recall(case: Case) -> float | None:
+    table = case.confusion(grad=False)
+    table = table if table is not None else case.confusion(grad=True)
+    if table is None:
+        return None
+    counts = table.sum(axis=1)
+    there = counts > 0
+    return _number(float(np.mean(np.diag(table)[there] / counts[there]))) if there.any() else None
 
 
 def _thinned(case: Case) -> tuple[float | None, ...]:

@@ -14,7 +14,7 @@ from aitia.engine.causes import CAUSES
 from aitia.engine.replay.bench import BENEATH, ON_TOP
 from aitia.engine.replay.child import TABLES
 from aitia.engine.replay.replay import Replays, Trial
-from aitia.engine.replay.verdict import compare, present_from, read, same_losses
+from aitia.engine.replay.verdict import Reading, compare, present_from, read, same_losses
 from aitia.engine.replay.vocabulary import CHANGES, Change, dump, load, parse
 
 HERE = Path(__file__).parent
@@ -100,6 +100,61 @@ def test_a_value_that_is_hidden_refutes_the_change(replays: Replays) -> None:
     assert verdict.status == "refuted"
     assert "hides what is wrong" in verdict.reason
     assert "train.py:7" in verdict.reason
+
+
+FILLED = """\
+import torch
+model = torch.nn.Linear(2, 1)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+x = torch.randn(8, 2)
+x[0, 0] = float("nan")
+for step in range(5):
+    model(x).mean().backward()
+    optimizer.step()
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "hidden"),
+    [
+        ('float("nan")\n', 'float("nan")\nx = x.nan_to_num(0.0)\n', ()),
+        ("model(x).mean()", "model(x).nan_to_num().mean()", ("train.py:7",)),
+    ],
+    ids=["in the data", "behind a layer"],
+)
+def test_missing_values_may_be_filled_in_the_data_and_nowhere_else(
+    replays: Replays, old: str, new: str, hidden: tuple[str, ...]
+) -> None:
+    """The honest repair of missing values looks for them; what a layer puts out is no data any more."""
+    [played] = replays.play([Trial("repaired", {"train.py": FILLED.replace(old, new)})])
+
+    assert read(played, "data.nan_or_inf_input", replays.run).hidden == hidden
+    assert len(read(played, "numerics.log_zero", replays.run).hidden) == 1
+
+
+def test_rare_classes_are_judged_by_recall() -> None:
+    """Accuracy falls when a rare class is said at last; for any other cause that still refutes."""
+    seen = {"status": "finished", "log_odds": 3.0, "seen": True, "steps": 10, "accuracy": 0.97, "recall": 0.5}
+    gone = {"status": "finished", "steps": 10, "accuracy": 0.84, "recall": 0.8}
+
+    def verdict(cause: str, **other: float) -> str:
+        before = Reading(label="placebo", cause=cause, **seen)
+        return compare([before], [Reading(label="repaired", cause=cause, **(gone | other))], 0.0).status
+
+    assert verdict("data.class_imbalance") == "proved"
+    assert verdict("data.class_imbalance", recall=0.4) == "refuted"
+    assert verdict("optimizer.lr_too_high") == "refuted"
+
+
+@pytest.mark.parametrize(
+    ("seed", "accuracy", "status"), [(0, 0.93, "refuted"), (1, 0.93, "proved"), (1, 0.88, "refuted")]
+)
+def test_another_seed_may_do_a_little_worse(seed: int, accuracy: float, status: str) -> None:
+    """The same seed is held to the noise of one epoch, another one to twice as much."""
+    before = Reading(label="placebo", status="finished", log_odds=3.0, seen=True, steps=10, accuracy=1.0)
+    after = Reading(label="repaired", seed=seed, status="finished", steps=10, accuracy=accuracy)
+
+    assert compare([before], [after], 0.0).status == status
 
 
 def test_every_change_has_an_implementation_and_every_cause_names_known_ones() -> None:

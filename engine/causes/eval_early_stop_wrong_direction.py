@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from aitia.engine.case import Case, Floats
 from aitia.engine.causes.base import MODERATE, STRONG, WEAK, Cause, Weight, supports, symptom
+from aitia.engine.records import Fact
 
 FEWEST = 4
 """Evaluations below which a direction cannot be seen."""
@@ -36,9 +37,9 @@ def weigh(case: Case) -> Iterator[Weight]:
         best = int(np.argmin(loss.values))
         if not (kept == up).all() or (kept == down).all() or (kept == better).all():
             continue
-        if loss.values[last] < WORSE * loss.values[best] or (
-            accuracy.n and accuracy.values[last] >= accuracy.values[best]
-        ):
+        restored = _restored(case, fact)
+        as_accurate = accuracy.n and accuracy.values[last] >= accuracy.values[best]
+        if not restored and (as_accurate or loss.values[last] < WORSE * loss.values[best]):
             continue
         yield supports(
             STRONG + WEAK,
@@ -51,9 +52,19 @@ def weigh(case: Case) -> Iterator[Weight]:
             kept=float(loss.values[last]),
             best=float(loss.values[best]),
         )
+        if restored:
+            yield symptom(WEAK, "and that state was loaded back when training had ended")
         if last + 1 < loss.n and len(loss.values) - 1 - best <= 1:
             yield symptom(MODERATE, "training ended while evaluations were still getting better")
         return
+
+
+def _restored(case: Case, taken: Fact) -> bool:
+    """Whether a state went back into the model after its last step: then the one that was kept is what is used."""
+    return any(
+        f.data.get("root") == taken.data.get("root") and f.step >= case.n_steps
+        for f in case.run.facts("load_state_dict")
+    )
 
 
 def _records(values: Floats, *, up: bool) -> npt.NDArray[np.bool_]:

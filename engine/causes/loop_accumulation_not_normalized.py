@@ -30,7 +30,9 @@ def weigh(case: Case) -> Iterator[Weight]:
         return
     if not 0.9 < ratio < 1.1:
         return
-    suffers = case.diverged or not case.learned or case.nonfinite_step is not None
+    # a fall from a height that the first, far too long steps made is no learning
+    thrown = case.overshoots and case.loss.first > case.loss.start > 0
+    suffers = case.diverged or not case.learned or case.nonfinite_step is not None or thrown
     yield supports(
         STRONG + WEAK if suffers else WEAK,
         f"each step sums the gradients of {k:.0f} backward passes whose losses are not divided by {k:.0f}",

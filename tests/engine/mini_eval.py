@@ -226,6 +226,26 @@ def largest_loss_is_kept(broken: bool) -> None:
     _keep_best(falls=not broken)
 
 
+@mini("eval.early_stop_wrong_direction")
+def stopped_before_it_gained_much(broken: bool) -> None:
+    """A best value that starts at zero, or a comparison the wrong way: the first state wins, a few per cent worse."""
+    x = torch.randn(800, 10)
+    y = (x[:, :3].pow(2).sum(1) > 2.4).long()
+    model = nn.Sequential(nn.Linear(10, 64), nn.ReLU(), nn.Linear(64, 2))
+    best, kept, waited = 0.0 if broken else float("inf"), None, 0
+    for _ in range(25):
+        train(model, (x[:600], y[:600]), F.cross_entropy, epochs=1, rate=2e-3)
+        value = evaluate(model, (x[600:], y[600:]), F.cross_entropy)
+        if value > best if broken else value < best:
+            best, kept, waited = value, copy.deepcopy(model.state_dict()), 0
+        else:
+            waited += 1
+        if waited == 4:
+            break
+    assert kept is not None
+    model.load_state_dict(kept)
+
+
 @lookalike("eval.early_stop_wrong_direction")
 def best_accuracy_is_kept() -> None:
     _keep_best(falls=True, by_accuracy=True)

@@ -72,6 +72,20 @@ def sixteen_batches_summed(broken: bool) -> None:
                 optimizer.zero_grad()
 
 
+@mini("loop.accumulation_not_normalized")
+def sixteen_batches_thrown_far(broken: bool) -> None:
+    """The first steps throw the weights far off; the loss then falls from there, and looks like learning."""
+    model = nn.Sequential(nn.Linear(8, 96), nn.ReLU(), nn.Linear(96, 6))
+    optimizer = SGD(model.parameters(), lr=0.3)
+    for _ in range(6):
+        for i, (x, y) in enumerate(batches(*blobs(960, spread=1.0), size=10)):
+            loss = F.cross_entropy(model(3 * x), y)
+            (loss if broken else loss / 16).backward()
+            if i % 16 == 15:
+                optimizer.step()
+                optimizer.zero_grad()
+
+
 @lookalike("loop.accumulation_not_normalized")
 def summed_at_a_rate_that_suits() -> None:
     """Gradients are summed, and the rate was chosen for it."""

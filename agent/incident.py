@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -55,7 +56,17 @@ class Incident(Record):
     refuted: tuple[str, ...] = ()
     """Repairs that were tried and did not hold."""
     seconds: float = 0.0
-    """Time the proof took."""
+    """Time the proof took, from the first repair that was looked for to the last test."""
+    program_seconds: float = 0.0
+    """Time the recorded run took."""
+
+    @property
+    def took(self) -> str:
+        """The proof's time in words, also as a multiple of the program's own; empty where nothing was run."""
+        if not self.seconds or self.verification.status == "not_run":
+            return ""
+        own = f", {self.seconds / self.program_seconds:.1f} times the program's own" if self.program_seconds else ""
+        return f"{self.seconds:.1f} s{own}"
 
     @property
     def statuses(self) -> dict[str, str]:
@@ -90,7 +101,9 @@ def close(
     if apply:
         unchanged(run, root, {h.location.file for h in diagnosis.hypotheses if h.location is not None})
     writer = writer_for(model, api_base)
+    started = time.monotonic()
     made = attempts(run, diagnosis, root if proving else None, writer)
+    seconds = round(time.monotonic() - started, 1)
     remember(run, made)
     best = next((chain for chain in made if chain[-1].proved), made[0])
     tried = tuple(a.refuted for chain in made for a in chain if a.refuted)
@@ -111,7 +124,7 @@ def close(
     incident = Incident(
         cause=main.hypothesis.cause, hypothesis=main.hypothesis.id, fix=fix, verification=verifications(best)[0],
         test_status=main.test_status, test_reason=main.test_reason, applied=applied, refuted=refuted,
-        seconds=round(sum(a.proof.seconds for chain in made for a in chain), 1),
+        seconds=seconds, program_seconds=round((run.info.ended or run.info.created) - run.info.created, 1),
     )  # fmt: skip
     return _written_down(run, diagnosis, root, best, incident)
 

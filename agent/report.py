@@ -102,6 +102,8 @@ def _proof(d: Dossier) -> Iterator[str]:
     found = main.verification
     yield (f'<h2>Proof</h2>\n<p><span class="{found.status}">{found.status}</span>: '
            f"{_text(str(found.details.get('reason', '')))}.</p>\n<p class=dim>{_text(found.method)}</p>")  # fmt: skip
+    if d.incident is not None and d.incident.took:
+        yield f"<p class=dim>It took {_text(d.incident.took)}.</p>"
     readings = d.readings
     if readings:
         head = "".join(f"<th>{t}</th>" for t in ("run", "mechanism", "accused", "steps", "loss", "accuracy"))

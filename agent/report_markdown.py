@@ -37,6 +37,8 @@ def _lines(d: Dossier) -> Iterator[str]:
             yield _fence(d.fix.diff, "diff")
     if main is not None and main.verification.status != "not_run":
         yield f"\n## Proof\n\n{main.verification.status}: {_text(str(main.verification.details.get('reason', '')))}\n"
+        if incident is not None and incident.took:
+            yield f"It took {incident.took}.\n"
         yield "| run | mechanism | accused | steps | loss | accuracy |\n|---|---|---|---|---|---|"
         yield from (_row(r) for r in d.readings)
     if incident is not None and incident.test is not None:

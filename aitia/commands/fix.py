@@ -114,6 +114,8 @@ def tell_incident(screen: Console, incident: Incident) -> None:
     if incident.verification.status != "not_run":
         reason = incident.verification.details.get("reason", "")
         table.add_row("Proof", Text(clean(f"{incident.verification.status}: {reason}")))
+    if incident.took:
+        table.add_row("Took", incident.took)
     if incident.test is not None:
         status = f"{incident.test_status}: {incident.test_reason}" if incident.test_reason else incident.test_status
         table.add_row("Test", Text(f"{here(incident.test)} ({clean(status)})"))

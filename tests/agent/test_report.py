@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -40,7 +41,8 @@ def told(tmp_path: Path) -> Dossier:
         evidence=(Evidence(id="E1", tool="causal", statement=EVIL),),
     )  # fmt: skip
     incident = Incident(cause="loop.missing_zero_grad", fix=FIX, test=tmp_path / "test_x.py", test_status="proved",
-                        test_reason=EVIL, refuted=(EVIL,))  # fmt: skip
+                        test_reason=EVIL, refuted=(EVIL,), verification=hypothesis.verification, seconds=12.0,
+                        program_seconds=4.0)  # fmt: skip
     return Dossier(run, diagnosis, incident, f"# {EVIL}\n", "<svg></svg>")
 
 
@@ -78,6 +80,15 @@ def test_the_report_tells_verdict_proof_and_both_outcomes(told: Dossier) -> None
     assert "bit for bit the recorded run" in text
     assert re.search(r"2 → 2\.5.*2 → 0\.1", text, re.DOTALL)
     assert text.count("<path ") == 2
+
+
+def test_the_proofs_time_is_told_as_a_multiple_of_the_programs_own(told: Dossier) -> None:
+    """In both forms; nothing is said where nothing was run."""
+    expected = "It took 12.0 s, 3.0 times the program's own."
+
+    assert expected in unescape(html(told))
+    assert expected in markdown(told)
+    assert Incident(fix=FIX, seconds=1.0).took == ""
 
 
 def test_markdown_cannot_be_broken_out_of(told: Dossier) -> None:

@@ -86,6 +86,9 @@ def frozen_by_mistake(accused: Accused) -> Patch | None:
         ]
         node = accused.pick(frozen, source)
         if node is None:
+            patch = _held_back(accused, source)
+            if patch is not None:
+                return patch
             continue
         statement: Statement = source.statement(node)
         block, around = source.block(statement), source.parent(source.parent(statement) or statement)
@@ -95,6 +98,25 @@ def frozen_by_mistake(accused: Accused) -> Patch | None:
         edits.remove(statement)
         return accused.patch("do not freeze these parameters", edits)
     return None
+
+
+def _held_back(accused: Accused, source: Source) -> Patch | None:
+    """What is made frozen: `from_pretrained(table)`, which freezes unless told otherwise, and `requires_grad=False`."""
+    edits, tables = Edits(source), source.calls("from_pretrained")
+    for call in [c for c in tables if "Embedding" in source.code(c.func)]:
+        given = keyword(call, "freeze")
+        if given is not None and _name(given.value) != "True":
+            continue
+        if given is not None:
+            edits.replace(given.value, "False")
+        elif len(positional(call)) == 1:
+            _, end = source.span(call.args[-1].value)
+            edits.cut(end, end, ", freeze=False")
+    for call in source.calls("Parameter"):
+        given = keyword(call, "requires_grad")
+        if given is not None and _name(given.value) == "False":
+            edits.replace(given.value, "True")
+    return accused.patch("do not make these parameters frozen", edits)
 
 
 def wrong_optimizer_stepped(accused: Accused) -> Patch | None:

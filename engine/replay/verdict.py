@@ -178,7 +178,7 @@ def _judge(before: Reading, after: Reading, threshold: float) -> Comparison:
     if new or after.symptoms or left:
         others = ", ".join([*new, *left]) or " and ".join(after.symptoms)
         return Comparison(status="unfinished", reason=f"the mechanism is gone, but not all is well: {others}")
-    if after.accuracy is not None and not after.learned and not before.learned:
+    if after.accuracy is not None and not after.learned and not before.learned and not _said_at_last(before, after):
         told = f"accuracy {after.accuracy:.2f}"
         return Comparison(
             status="unfinished", reason=f"the mechanism is gone, but the program still does not learn: {told}"
@@ -216,6 +216,12 @@ def _refutation(before: Reading, after: Reading, threshold: float) -> str | None
     if _rises(after) and not _rises(before) and before.failure is None:
         return f"the outcome is worse: the loss rises from {after.loss_first:.4g} to {after.loss_last:.4g}"
     return None
+
+
+def _said_at_last(before: Reading, after: Reading) -> bool:
+    """Whether rare classes are found that were not, where that is what had to be learned."""
+    known = before.recall is not None and after.recall is not None and after.cause in JUDGED_BY_RECALL
+    return known and (after.recall or 0.0) > (before.recall or 0.0) + CLEAR_ACCURACY
 
 
 def _rises(reading: Reading) -> bool:

@@ -209,6 +209,12 @@ CASES = {
     "piece by piece": (
         "perf.slow_optimizer", "o = torch.optim.Adam(p, foreach=False)\n", "=False", "=True",
     ),
+    "a table that is frozen unless told": (
+        "optimizer.frozen_by_mistake", "e = nn.Embedding.from_pretrained(t)\n", "(t)", "(t, freeze=False)",
+    ),
+    "a parameter that is made frozen": (
+        "optimizer.frozen_by_mistake", "w = nn.Parameter(t, requires_grad=False)\n", "=False", "=True",
+    ),
     "an output that cannot be negative": (
         "model.output_activation_range",
         "class M:\n    def forward(self, x):\n        x = torch.relu(self.out(x))\n        return x\n",

@@ -134,7 +134,15 @@ def test_missing_values_may_be_filled_in_the_data_and_nowhere_else(
 
 def test_rare_classes_are_judged_by_recall() -> None:
     """Accuracy falls when a rare class is said at last; for any other cause that still refutes."""
-    seen = {"status": "finished", "log_odds": 3.0, "seen": True, "steps": 10, "accuracy": 0.97, "recall": 0.5}
+    seen = {
+        "status": "finished",
+        "log_odds": 3.0,
+        "seen": True,
+        "steps": 10,
+        "accuracy": 0.97,
+        "recall": 0.5,
+        "learned": False,
+    }
     gone = {"status": "finished", "steps": 10, "accuracy": 0.84, "recall": 0.8}
 
     def verdict(cause: str, **other: float) -> str:
@@ -143,6 +151,8 @@ def test_rare_classes_are_judged_by_recall() -> None:
 
     assert verdict("data.class_imbalance") == "proved"
     assert verdict("data.class_imbalance", recall=0.4) == "refuted"
+    assert verdict("data.class_imbalance", learned=False) == "proved"
+    assert verdict("data.class_imbalance", learned=False, recall=0.5) == "unfinished"
     assert verdict("optimizer.lr_too_high") == "refuted"
 
 

@@ -137,9 +137,9 @@ def _chains(replays: Replays, prover: Prover, diagnosis: Diagnosis, writer: Writ
         if not patches:
             attempt = _intervened(prover, hypothesis, notes)
             found.append([attempt])
-            if attempt.proof.status == "refuted":
-                continue
-            break  # a later cause that happens to be repairable must not stand in for the first
+            if attempt.proved:
+                break
+            continue  # a later cause stands in for the first only if, with it repaired, nothing is accused any more
         for patch in patches:
             if tried >= MAX_TRIED:
                 break

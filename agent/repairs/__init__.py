@@ -155,12 +155,16 @@ REPAIRS: Final[dict[str, Repair]] = {
 ALTERNATIVES: Final[dict[str, tuple[Repair, ...]]] = {
     "data.bad_augmentation": (samples.no_augmentation,),
     "data.label_misaligned": (values.permuted_alone,),
+    "data.targets_mostly_masked": (measure.longer_samples,),
     "data.repeated_batch": (carried.batch_of_an_object,),
     "dtype.mismatch": (carried.float64_parameter,),
+    "eval.metric_bug": (measure.along_the_batch,),
     "graph.backward_twice": (carried.carried_state,),
     "graph.bptt_cut_or_grown": (carried.carried_state,),
     "graph.detach_in_generator_step": (carried.detach_before_the_step,),
     "graph.inplace_modification": (carried.inplace_in_forward,),
+    "loss.term_dominates": (values.term_dominates_by_far,),
+    "model.dead_units": (initial.no_offset, config.lr_too_high),
     "optimizer.lr_too_high": (config.lr_far_too_high,),
     "perf.rebuilt_every_step": (state.repeated_batch, carried.batch_of_an_object),
 }

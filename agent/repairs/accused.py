@@ -171,6 +171,18 @@ def targets(source: Source, node: cst.CSTNode) -> list[cst.BaseExpression]:
     return found
 
 
+def unpacked(assign: cst.Assign) -> list[tuple[cst.BaseExpression, cst.BaseExpression]]:
+    """Target and value of an assignment to one name, and of `a, b = x, y` each; empty where they do not pair."""
+    target, value = assign.targets[0].target, assign.value
+    if len(assign.targets) != 1:
+        return []
+    if not isinstance(target, cst.Tuple):
+        return [(target, value)]
+    if not isinstance(value, cst.Tuple) or len(value.elements) != len(target.elements):
+        return []
+    return [(t.value, v.value) for t, v in zip(target.elements, value.elements, strict=True)]
+
+
 def only(statement: Statement) -> cst.BaseSmallStatement | None:
     """The single small statement of a line; None where several share it."""
     if isinstance(statement, cst.SimpleStatementLine) and len(statement.body) == 1:
@@ -185,5 +197,5 @@ def is_expression(statement: Statement) -> bool:
 
 __all__ = [
     "MODEL_NAMES", "Accused", "Edits", "Patch", "Source", "is_expression", "keyword", "last_name", "only",
-    "optimizer_constructions", "positional", "receiver", "targets",
+    "optimizer_constructions", "positional", "receiver", "targets", "unpacked",
 ]  # fmt: skip

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import libcst as cst
 
-from aitia.agent.repairs.accused import Accused, Edits, Patch, keyword, last_name, positional, receiver
+from aitia.agent.repairs.accused import (
+    Accused,
+    Edits,
+    Patch,
+    Source,
+    keyword,
+    last_name,
+    positional,
+    receiver,
+    unpacked,
+)
+from aitia.agent.repairs.modules import makes_tensor
 
 
 def best_state_aliased(accused: Accused) -> Patch | None:
@@ -96,7 +107,22 @@ def normalizer_not_saved(accused: Accused) -> Patch | None:
                 and len(assign.targets) == 1
             ):
                 edits.replace(assign, f'self.register_buffer("{target.attr.value}", {source.code(assign.value)})')
-        patch = accused.patch("register the statistics as buffers", edits)
+        patch = accused.patch("register the statistics as buffers", edits) or _all_constants(accused, source)
         if patch is not None:
             return patch
     return None
+
+
+def _all_constants(accused: Accused, source: Source) -> Patch | None:
+    """Where the place is not known: every tensor that a module's __init__ keeps as a plain attribute."""
+    edits = Edits(source)
+    for function in source.nodes(cst.FunctionDef):
+        if function.name.value != "__init__" or source.enclosing(function, (cst.ClassDef,)) is None:
+            continue
+        for assign in source.nodes(cst.Assign, function.body):
+            pairs = unpacked(assign)
+            own = [t for t, v in pairs if source.code(t).startswith("self.") and makes_tensor(source, v)]
+            if pairs and len(own) == len(pairs):
+                lines = [f'self.register_buffer("{last_name(t)}", {source.code(v)})' for t, v in pairs]
+                edits.replace(assign, f"{source.newline}{source.indent(source.statement(assign))}".join(lines))
+    return accused.patch("register the statistics as buffers", edits)

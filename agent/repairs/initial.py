@@ -6,8 +6,27 @@ import libcst as cst
 
 from aitia.agent.repairs.accused import Accused, Edits, Patch, Source, last_name, positional
 from aitia.agent.repairs.layers import BOUNDED
+from aitia.agent.repairs.source import number
 
 INITIALIZERS = ("constant_", "zeros_", "ones_", "fill_", "zero_")
+
+
+def no_offset(accused: Accused) -> Patch | None:
+    """Drop the initialization that puts the biases of hidden layers far from zero."""
+    for source in accused.sources:
+        for call in source.calls("constant_", "fill_", "uniform_", "normal_"):
+            text, statement = source.code(call), source.statement(call)
+            if "bias" not in text or number(call.args[-1].value if call.args else call) == 0:
+                continue
+            test, loop = source.enclosing(call, (cst.If, cst.For, cst.FunctionDef)), source.loop(call)
+            whole = loop if loop is not None and len(source.block(statement)) == 1 else statement
+            if not isinstance(test, (cst.If, cst.For)):
+                continue  # one layer by name, such as the last one with the prior of rare targets, is meant
+            edits = Edits(source)
+            alone = isinstance(test, cst.If) and source.parent(source.parent(test) or test) is loop
+            edits.remove(whole if alone and loop is not None and len(source.block(test)) == 1 else statement)
+            return accused.patch("leave the biases of hidden layers near zero", edits)
+    return None
 
 
 def symmetric(accused: Accused) -> Patch | None:

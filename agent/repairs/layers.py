@@ -114,6 +114,11 @@ def dead_units(accused: Accused) -> Patch | None:
         edits = Edits(source)
         for call in source.calls("ReLU"):
             edits.replace(call, source.code(call.func).removesuffix("ReLU") + "LeakyReLU(0.01)")
+        for call in source.calls("relu") if edits.result() is None else ():
+            where = source.code(call.func).rpartition(".")[0]
+            if where in {"F", "nn.functional", "torch.nn.functional", "torch"}:
+                where = "torch.nn.functional" if where == "torch" else where
+                edits.replace(call.func, f"{where}.leaky_relu")
         patch = accused.patch("use LeakyReLU, whose units cannot die", edits)
         if patch is not None:
             return patch

@@ -96,14 +96,33 @@ def reduction_scale(accused: Accused) -> Patch | None:
             _, end = source.span(sums[0].func)
             edits.cut(end - len("sum"), end, "mean")
             return accused.patch("average the loss over the batch", edits)
+        patch = _rescaled(accused, source)
+        if patch is not None:
+            return patch
     return None
+
+
+def _rescaled(accused: Accused, source: Source) -> Patch | None:
+    """A mean that is divided by the batch size once more, or multiplied by it."""
+    losses = loss_calls(accused, source)
+    found = [
+        b for b in source.nodes(cst.BinaryOperation)
+        if isinstance(b.operator, (cst.Divide, cst.Multiply)) and source.line(b) in accused.lines(source)
+        and b.left in losses
+    ]  # fmt: skip
+    if len(found) != 1:
+        return None
+    edits = Edits(source)
+    edits.replace(found[0], source.code(found[0].left))
+    return accused.patch("leave the loss the average that it is", edits)
 
 
 def clipped_loss(accused: Accused) -> Patch | None:
     """Do not clamp the loss."""
     for source in accused.sources:
         found = source.calls("clamp", "clamp_max", "clip", "clamp_", "clamp_min")
-        found = [c for c in found if "loss" in source.code(source.statement(c)).lower()]
+        here = [c for c in found if source.line(c) in accused.lines(source)]
+        found = here if len(here) == 1 else [c for c in found if "loss" in source.code(source.statement(c)).lower()]
         call = accused.pick(found, source)
         on = receiver(call) if call is not None else None
         if call is None or on is None:

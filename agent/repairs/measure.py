@@ -9,6 +9,10 @@ import libcst as cst
 from aitia.agent.repairs.accused import Accused, Edits, Patch, Source, keyword, positional, receiver
 from aitia.agent.repairs.source import number
 
+COLUMN = re.compile(r"(\[:, ?None\]|\.unsqueeze\(-?1\)|\.view\(-1, 1\)|\.reshape\(-1, 1\))$")
+"""Endings that make a vector a column, which a comparison with a row spreads over a square."""
+LONGER = 4
+"""Times as long as the samples were cut; a model that reads sequences takes what there is."""
 WITH_LOGITS = "binary_cross_entropy_with_logits"
 ONE_LOGIT = re.compile(r"BCEWithLogitsLoss|binary_cross_entropy_with_logits")
 
@@ -60,6 +64,50 @@ def metric_bug(accused: Accused) -> Patch | None:
                     if number(node) == 0:
                         edits.replace(node, "1")
                 return accused.patch("take the largest value along the classes, not along the batch", edits)
+    return None
+
+
+def along_the_batch(accused: Accused) -> Patch | None:
+    """`scores.max(0)` takes the best sample of a class; predictions and targets are compared one by one."""
+    for source in accused.sources:
+        edits, lines = Edits(source), accused.lines(source)
+        functions: list[cst.CSTNode] = [f for f in source.nodes(cst.FunctionDef)
+                                        if any(source.line(f) <= n <= source.last_line(f) for n in lines)]  # fmt: skip
+        for function in functions or [source.module]:
+            for call in source.calls("max", "topk", "argmax", within=function):
+                axis = _dimension(source, call)
+                if axis == "0" and (function in functions or source.line(call) in lines):
+                    zero = next(n for n in source.nodes(cst.Integer, call) if number(n) == 0)
+                    edits.replace(zero, "1")
+            for comparison in source.nodes(cst.Comparison, function):
+                near = function in functions or source.line(comparison) in lines
+                if near and isinstance(comparison.comparisons[0].operator, cst.Equal):
+                    for side in (comparison.left, comparison.comparisons[0].comparator):
+                        plain = COLUMN.sub("", source.code(side))
+                        if plain != source.code(side):
+                            edits.replace(side, plain)
+        patch = accused.patch("take the largest value along the classes, and compare sample by sample", edits)
+        if patch is not None:
+            return patch
+    return None
+
+
+def longer_samples(accused: Accused) -> Patch | None:
+    """Cut samples later: what is cut away holds the targets."""
+    name = re.compile(r"(?i)^(max_?(seq(uence)?_?)?(len|length|tokens)|block_size|context(_length|_size)?|seq_?len)$")
+    for source in accused.sources:
+        found: list[cst.BaseExpression] = [a.value for a in source.nodes(cst.Assign)
+                                           if name.match(source.code(a.targets[0].target))]  # fmt: skip
+        found += [
+            a.value for a in source.nodes(cst.AnnAssign) if a.value is not None and name.match(source.code(a.target))
+        ]
+        found += [p.default for p in source.nodes(cst.Param) if p.default is not None and name.match(p.name.value)]
+        found += [a.value for c in source.nodes(cst.Call) for a in c.args if a.keyword and name.match(a.keyword.value)]
+        values = [(v, n) for v in found if (n := number(v)) is not None]
+        if len(values) == 1:
+            edits = Edits(source)
+            edits.replace(values[0][0], str(int(LONGER * values[0][1])))
+            return accused.patch(f"keep samples {LONGER} times as long", edits, "config")
     return None
 
 

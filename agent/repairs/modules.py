@@ -25,7 +25,7 @@ def device_mismatch(accused: Accused) -> Patch | None:
         for assign in source.nodes(cst.Assign):
             target = assign.targets[0].target
             own = isinstance(target, cst.Attribute) and source.code(target.value) == "self" and len(assign.targets) == 1
-            if not own or source.code(target) not in used or not _tensor(source, assign.value):
+            if not own or source.code(target) not in used or not makes_tensor(source, assign.value):
                 continue
             edits.replace(assign, f'self.register_buffer("{last_name(target)}", {source.code(assign.value)})')
         patch = accused.patch("keep the constant as a buffer, which moves with its module", edits)
@@ -129,7 +129,8 @@ def _is_count(source: Source, assign: cst.Assign) -> bool:
     return bool(re.search(r"(?i)class|epoch|seed|batch|worker|head|layer", source.code(assign.targets[0].target)))
 
 
-def _tensor(source: Source, node: cst.BaseExpression) -> bool:
+def makes_tensor(source: Source, node: cst.BaseExpression) -> bool:
+    """Whether an expression makes a tensor that is no parameter."""
     name = source.qualified(node.func) if isinstance(node, cst.Call) else ""
     calls = [source.code(c.func) for c in source.nodes(cst.Call, node)]
     return (name.startswith("torch.") and not name.startswith("torch.nn")) or (

@@ -7,12 +7,15 @@ import re
 import libcst as cst
 
 from aitia.agent.repairs.accused import Accused, Edits, Patch, Source, keyword, positional, receiver, targets
-from aitia.agent.repairs.source import number
+from aitia.agent.repairs.source import Statement, number
+from aitia.engine.case import Case
 
 LONGER = 4
 """Times as many epochs where a run ended while it was still learning."""
 LIGHTER = 100
 """A term that dominates does so by orders of magnitude."""
+SKEWED = 2.0
+"""Times as many samples of one class as of another from which on weights were meant to make up for it."""
 HEAVY = 10.0
 """Factors from here on make a term dominate; smaller ones are taste."""
 EPOCHS = re.compile(r"(?i)^(n_?|num_?|max_?)?(epochs?|rounds)$")
@@ -68,19 +71,27 @@ def permuted_alone(accused: Accused) -> Patch | None:
 
 
 def class_weight_wrong(accused: Accused) -> Patch | None:
-    """Let every class count alike."""
+    """Weigh the classes by how rare they are; where they are about equally many, let every one count alike."""
+    counts = Case(accused.run).class_counts(grad=True)
+    skewed = counts is not None and len(counts) > 1 and min(counts) > 0 and max(counts) > SKEWED * min(counts)
     names = ("CrossEntropyLoss", "cross_entropy", "NLLLoss", "nll_loss", "BCEWithLogitsLoss", "BCELoss",
              "binary_cross_entropy_with_logits", "binary_cross_entropy")  # fmt: skip
     for source in accused.sources:
         edits = Edits(source)
         for call in source.calls(*names):
+            given = keyword(call, "weight")
+            if skewed and counts is not None and given is not None and "import torch" in source.text:
+                weights = [float(f"{sum(counts) / (len(counts) * c):.3g}") for c in counts]
+                edits.replace(given.value, f"torch.tensor({weights})")
+                continue
             kept = [a for a in call.args if a.keyword is None or a.keyword.value not in {"weight", "pos_weight"}]
             if source.code(call.func).endswith("CrossEntropyLoss") and kept and kept[0].keyword is None:
                 kept = kept[1:]
             if len(kept) != len(call.args):
                 inside = ", ".join(source.code(a).rstrip(", ") for a in kept)
                 edits.replace(call, f"{source.code(call.func)}({inside})")
-        patch = accused.patch("let every class count alike in the loss", edits)
+        what = "weigh each class by how rare it is" if skewed else "let every class count alike in the loss"
+        patch = accused.patch(what, edits)
         if patch is not None:
             return patch
     return None
@@ -125,6 +136,15 @@ def batch_mixing(accused: Accused) -> Patch | None:
 
 def term_dominates(accused: Accused) -> Patch | None:
     """Weigh the dominating term a hundredth of what it was."""
+    return _lighter(accused, LIGHTER)
+
+
+def term_dominates_by_far(accused: Accused) -> Patch | None:
+    """The same by a further order of magnitude: where the first guess still dominates."""
+    return _lighter(accused, 10 * LIGHTER)
+
+
+def _lighter(accused: Accused, times: int) -> Patch | None:
     for source in accused.sources:
         roots = {source.code(r) for c in source.calls("backward") if (r := receiver(c)) is not None}
         heavy = []
@@ -134,15 +154,17 @@ def term_dominates(accused: Accused) -> Patch | None:
             for side in (node.left, node.right):
                 value = _value(source, side)
                 names = {source.code(t) for t in targets(source, node)}
-                if value is not None and value >= HEAVY and (names & roots or any("loss" in n for n in names)):
+                function = source.function(node)
+                inside = function is not None and re.search(r"loss|objective|criterion", function.name.value)
+                summed = inside or names & roots or any("loss" in n for n in names)
+                here = source.line(node) in accused.lines(source) and value is not None and value > 0
+                if summed and value is not None and (value >= HEAVY or here):
                     heavy.append((value, side))
         if heavy:
             value, side = max(heavy, key=lambda item: item[0])
             edits = Edits(source)
-            edits.replace(
-                side, f"({source.code(side)} / {LIGHTER})" if number(side) is None else f"{value / LIGHTER:g}"
-            )
-            return accused.patch("weigh the dominating term a hundredth of what it was", edits, "config")
+            edits.replace(side, f"({source.code(side)} / {times})" if number(side) is None else f"{value / times:g}")
+            return accused.patch(f"weigh the dominating term 1/{times} of what it was", edits, "config")
     return None
 
 
@@ -185,9 +207,14 @@ def initialized_after_loading(accused: Accused) -> Patch | None:
             again += [c for c in later if re.search(r"init|reset", source.code(c.func)) and len(positional(c)) == 1
                       and source.code(positional(c)[0].value) == name]  # fmt: skip
             moved = source.statement(again[0]) if again else None
-            if isinstance(moved, cst.SimpleStatementLine) and moved in source.block(statement):
+            around: Statement | None = statement  # the load may stand in an `if`, and what undoes it behind that
+            while around is not None and moved not in source.block(around):
+                outer = source.enclosing(around, (cst.BaseCompoundStatement,))
+                inside = isinstance(outer, cst.BaseCompoundStatement) and not isinstance(outer, cst.FunctionDef)
+                around = outer if inside and isinstance(outer, cst.BaseCompoundStatement) else None
+            if isinstance(moved, cst.SimpleStatementLine) and around is not None:
                 edits = Edits(source)
-                edits.before(statement, *edits.lines(moved))
+                edits.before(around, *edits.lines(moved))
                 edits.remove(moved)
                 return accused.patch("initialize the weights before they are loaded, not after", edits)
     return None
@@ -260,6 +287,8 @@ def _value(source: Source, node: cst.BaseExpression) -> float | None:
         return direct
     name = source.code(node).rpartition(".")[2]
     set_to = [number(a.value) for a in source.nodes(cst.Assign) if source.code(a.targets[0].target) == name]
+    set_to += [number(a.value) for a in source.nodes(cst.AnnAssign)
+               if a.value is not None and source.code(a.target) == name]  # fmt: skip
     set_to += [number(p.default) for p in source.nodes(cst.Param) if p.default is not None and p.name.value == name]
     known = [v for v in set_to if v is not None]
     return known[0] if len(known) == 1 else None

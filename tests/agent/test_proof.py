@@ -216,6 +216,24 @@ def test_a_cause_without_a_repair_gets_advice_and_an_unproved_test(tmp_path: Pat
     assert [e.status for e in entries(project)] == ["no fix"]
 
 
+@pytest.mark.parametrize(("second", "cause", "status"), [
+    ("loop.missing_zero_grad", "loop.missing_zero_grad", "proved"), ("loop.clip_before_backward", "data.label_noise", ""),
+])  # fmt: skip
+def test_a_later_cause_stands_in_where_its_repair_makes_all_well(
+    tmp_path: Path, project: Path, second: str, cause: str, status: str
+) -> None:
+    """The first has no repair: the second is tried, and what does not hold leaves the first answer as it was."""
+    (project / "train.py").write_text(PROGRAM, encoding="utf-8")
+    run = run_of(tmp_path / "runs", PROGRAM, optimizers={"optimizer": 6})
+    hypotheses = tuple(accuse(c, 11) for c in ("data.label_noise", second))
+    diagnosis = faulty(run, second, 11).model_copy(update={"hypotheses": hypotheses})
+
+    incident = close(run, diagnosis, project)
+
+    assert incident.cause == cause
+    assert (incident.verification.status == "proved") == (status == "proved")
+
+
 def test_a_module_is_run_as_a_module(tmp_path: Path, run: Run) -> None:
     """`python -m package.train` is repeated as such; a notebook's block cannot be repeated, and gets no test."""
     module = run.info.model_copy(update={"script": None, "command": ("-m", "package.train", "--lr", "1")})

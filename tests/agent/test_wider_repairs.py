@@ -215,6 +215,47 @@ CASES = {
     "a parameter that is made frozen": (
         "optimizer.frozen_by_mistake", "w = nn.Parameter(t, requires_grad=False)\n", "=False", "=True",
     ),
+    "statistics in one line": (
+        "artifact.normalizer_not_saved", f"{CLASS}self.mean, self.std = torch.zeros(3), torch.ones(3)\n",
+        "self.mean, self.std = torch.zeros(3), torch.ones(3)",
+        'self.register_buffer("mean", torch.zeros(3))\n        self.register_buffer("std", torch.ones(3))',
+    ),
+    "clamped squares": (
+        "loss.clipped_loss", "def f(p, y):\n    return (p - y).square().clamp(max=4).mean()\n", ".clamp(max=4)", "",
+    ),
+    "a mean divided once more": (
+        "loss.reduction_scale", "def f(p, y):\n    return F.cross_entropy(p, y) / len(y)\n", " / len(y)", "",
+    ),
+    "loaded where it may be, initialized in any case": (
+        "init.overwritten", "if path:\n    net.load_state_dict(torch.load(path))\nnet.apply(init)\n",
+        "if path:\n    net.load_state_dict(torch.load(path))\nnet.apply(init)\n",
+        "net.apply(init)\nif path:\n    net.load_state_dict(torch.load(path))\n",
+    ),
+    "the best sample of a class": (
+        "eval.metric_bug", "def acc(s, y):\n    _, best = s.max(0)\n    return (best[:, None] == y).float().mean()\n",
+        "s.max(0)\n    return (best[:, None] == y)", "s.max(1)\n    return (best == y)",
+    ),
+    "samples that are cut before their answer": (
+        "data.targets_mostly_masked", "class C:\n    max_len: int = 16\n", "16", "64",
+    ),
+    "rectifiers as functions": (
+        "model.dead_units", "h = F.relu(self.a(x))\n", "F.relu", "F.leaky_relu",
+    ),
+    "biases far below zero": (
+        "model.dead_units",
+        "for m in net.modules():\n    if isinstance(m, nn.Linear):\n        nn.init.constant_(m.bias, -5.0)\n"
+        "fit(net)\n",
+        "for m in net.modules():\n    if isinstance(m, nn.Linear):\n        nn.init.constant_(m.bias, -5.0)\n", "",
+    ),
+    "a heavy term in a function": (
+        "loss.term_dominates",
+        "class S:\n    size: float = 3.0\ndef objective(a, b, size):\n    return f(a) + size * b.abs().mean()\n",
+        "size * b", "(size / 1000) * b",
+    ),
+    "weights the wrong way round": (
+        "loss.class_weight_wrong", "import torch\nf = nn.CrossEntropyLoss(weight=counts / n)\n", "counts / n",
+        "torch.tensor([0.556, 5.0])",
+    ),
     "an output that cannot be negative": (
         "model.output_activation_range",
         "class M:\n    def forward(self, x):\n        x = torch.relu(self.out(x))\n        return x\n",

@@ -217,7 +217,8 @@ def test_a_cause_without_a_repair_gets_advice_and_an_unproved_test(tmp_path: Pat
 
 
 @pytest.mark.parametrize(("second", "cause", "status"), [
-    ("loop.missing_zero_grad", "loop.missing_zero_grad", "proved"), ("loop.clip_before_backward", "data.label_noise", ""),
+    ("loop.missing_zero_grad", "loop.missing_zero_grad", "proved"),
+    ("loop.clip_before_backward", "data.label_noise", ""),
 ])  # fmt: skip
 def test_a_later_cause_stands_in_where_its_repair_makes_all_well(
     tmp_path: Path, project: Path, second: str, cause: str, status: str

@@ -8,6 +8,7 @@ from typing import Final
 from aitia.agent.repairs import (
     accumulation,
     artifact,
+    attached,
     carried,
     config,
     copies,
@@ -25,6 +26,7 @@ from aitia.agent.repairs import (
     ranks,
     running,
     samples,
+    scaling,
     state,
     values,
 )
@@ -155,18 +157,47 @@ REPAIRS: Final[dict[str, Repair]] = {
 ALTERNATIVES: Final[dict[str, tuple[Repair, ...]]] = {
     "data.bad_augmentation": (samples.no_augmentation,),
     "data.label_misaligned": (values.permuted_alone,),
-    "data.targets_mostly_masked": (measure.longer_samples,),
     "data.repeated_batch": (carried.batch_of_an_object,),
+    "data.targets_mostly_masked": (measure.longer_samples,),
+    "data.unscaled_input": (scaling.scaled_at_the_call,),
+    "data.unscaled_target": (scaling.target_scaled_at_the_loss,),
     "dtype.mismatch": (carried.float64_parameter,),
     "eval.metric_bug": (measure.along_the_batch,),
-    "graph.backward_twice": (carried.carried_state,),
+    "eval.mode_not_eval": (attached.evaluated_here,),
+    "graph.backward_twice": (
+        carried.carried_state,
+        attached.shared_graph,
+    ),
     "graph.bptt_cut_or_grown": (carried.carried_state,),
-    "graph.detach_in_generator_step": (carried.detach_before_the_step,),
-    "graph.inplace_modification": (carried.inplace_in_forward,),
+    "graph.detach_in_generator_step": (
+        carried.detach_before_the_step,
+        attached.attached,
+    ),
+    "graph.detached_term": (attached.attached,),
+    "graph.inplace_modification": (
+        carried.inplace_in_forward,
+        attached.written_by_index,
+    ),
+    "graph.no_grad_region": (
+        attached.gradients_on,
+        attached.attached,
+    ),
+    "graph.non_differentiable_op": (attached.attached,),
+    "loss.padding_counted": (scaling.padding_by_value,),
     "loss.term_dominates": (values.term_dominates_by_far,),
-    "model.dead_units": (initial.no_offset, config.lr_too_high),
+    "model.dead_units": (
+        initial.no_offset,
+        config.lr_too_high,
+    ),
+    "model.saturated_units": (attached.rectified,),
+    "numerics.divide_by_zero_scale": (attached.divided_in_place,),
+    "numerics.vanishing_gradient": (attached.rectified,),
+    "optimizer.frozen_by_mistake": (attached.attached,),
     "optimizer.lr_too_high": (config.lr_far_too_high,),
-    "perf.rebuilt_every_step": (state.repeated_batch, carried.batch_of_an_object),
+    "perf.rebuilt_every_step": (
+        state.repeated_batch,
+        carried.batch_of_an_object,
+    ),
 }
 """Cause → further repairs, tried where the first is not proved."""
 

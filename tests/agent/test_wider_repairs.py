@@ -256,6 +256,46 @@ CASES = {
         "loss.class_weight_wrong", "import torch\nf = nn.CrossEntropyLoss(weight=counts / n)\n", "counts / n",
         "torch.tensor([0.556, 5.0])",
     ),
+    "gradients switched off": (
+        "graph.no_grad_region", "torch.set_grad_enabled(False)\n", "False", "True",
+    ),
+    "a term as a number": (
+        "graph.detached_term", "extra = float(f(x))\nloss = g(x) + extra\n", "float(f(x))", "f(x)",
+    ),
+    "a new tensor of an old one": (
+        "graph.non_differentiable_op", "z = torch.tensor(net(x).tolist())\n", "torch.tensor(net(x).tolist())", "net(x)",
+    ),
+    "data of a part": ("graph.detached_term", "loss = f(x) + g(x).data\n", "g(x).data", "g(x)"),
+    "two backwards": (
+        "graph.backward_twice", "a.backward()\nb.backward()\nopt.step()\n", "a.backward()",
+        "a.backward(retain_graph=True)",
+    ),
+    "one backward twice": (
+        "graph.backward_twice", "a.backward()\nopt.step()\na.backward()\n", "opt.step()\na.backward()\n",
+        "opt.step()\n",
+    ),
+    "written by index": (
+        "graph.inplace_modification",
+        "class M:\n    def forward(self, x):\n        h = self.a(x)\n        h[:, 0] = 0\n        return h\n",
+        "        h[:, 0]", "        h = h.clone()\n        h[:, 0]",
+    ),
+    "rectified in place": ("graph.inplace_modification", "net = nn.Sequential(nn.ReLU(True))\n", "True", "False"),
+    "divided in place": ("numerics.divide_by_zero_scale", "x /= x.std(0)\n", "x.std(0)", "(x.std(0) + 1e-5)"),
+    "squashed between layers": (
+        "model.saturated_units",
+        "class M:\n    def forward(self, x):\n        h = torch.sigmoid(self.a(x))\n        return self.b(h)\n",
+        "torch.sigmoid", "torch.relu",
+    ),
+    "evaluated by a function": (
+        "eval.mode_not_eval",
+        "def accuracy(model, x):\n    return model(x).mean()\nfor e in range(3):\n    loss = f(model(x))\n"
+        "    loss.backward()\n",
+        "    return model(x).mean()\nfor", "    model.eval()\n    return model(x).mean()\nmodel.train()\nfor",
+    ),
+    "padded with a number": (
+        "loss.padding_counted", "x = pad_sequence(s, padding_value=7)\nloss = F.cross_entropy(out, y)\n", "out, y",
+        "out, y, ignore_index=7",
+    ),
     "an output that cannot be negative": (
         "model.output_activation_range",
         "class M:\n    def forward(self, x):\n        x = torch.relu(self.out(x))\n        return x\n",

@@ -156,6 +156,16 @@ def test_rare_classes_are_judged_by_recall() -> None:
     assert verdict("optimizer.lr_too_high") == "refuted"
 
 
+def test_an_accuracy_that_was_given_away_may_fall_as_long_as_something_is_learned() -> None:
+    """A leak flatters; a repair after which nothing is learned any more is still refused."""
+    before = Reading(label="placebo", status="finished", log_odds=3.0, seen=True, steps=10, accuracy=0.99)
+    after = Reading(label="repaired", cause="model.causal_leak", status="finished", steps=10, accuracy=0.8)
+
+    assert compare([before], [after], 0.0).status == "proved"
+    assert compare([before], [after.model_copy(update={"learned": False})], 0.0).status == "refuted"
+    assert compare([before], [after.model_copy(update={"cause": "loop.missing_zero_grad"})], 0.0).status == "refuted"
+
+
 @pytest.mark.parametrize(
     ("seed", "accuracy", "status"), [(0, 0.93, "refuted"), (1, 0.93, "proved"), (1, 0.88, "refuted")]
 )

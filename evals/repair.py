@@ -45,7 +45,7 @@ class Repair:
     holds: int
     """Of the unseen seeds, with how many the repaired program behaves as the truth says a repaired one does."""
     proved: bool
-    """Whether the fix itself was called proved."""
+    """Whether a change of the text was called proved; a cause proved by a change at run time alone is no repair."""
     test_proved: bool
     seconds: float
     """Time `aitia fix` took."""
@@ -81,7 +81,7 @@ def repair(program: Program, variant: str, recording: Recording) -> Repair | Non
         shutil.rmtree(work, ignore_errors=True)
     return Repair(
         program.name, variant == "faulty", incident.cause, after != before, holds,
-        incident.verification.status == "proved", incident.test_status == "proved", round(seconds, 1),
+        incident.verification.status == "proved" and bool(incident.fix.diff), incident.test_status == "proved", round(seconds, 1),
         round(seconds / recording.seconds, 1) if recording.seconds else None,
         "; ".join([str(incident.verification.details.get("reason") or incident.fix.summary), *incident.refuted])[:600],
     )  # fmt: skip

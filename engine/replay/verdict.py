@@ -26,7 +26,7 @@ OTHER_SEED = 2.0
 """With another seed samples and start are others, too: so many times that difference says nothing yet."""
 FEWER_STEPS = 0.5
 """A changed program that takes less than this share of the steps has skipped its training, not repaired it."""
-JUDGED_BY_RECALL = frozenset({"data.class_imbalance"})
+JUDGED_BY_RECALL = frozenset({"data.class_imbalance", "loss.class_weight_wrong"})
 """Causes in which accuracy says nothing: it is highest where the rare class is never said."""
 FLATTERED = frozenset({"model.causal_leak", "eval.test_leakage"})
 """Causes that made the accuracy better than it is: with the answer no longer given away it falls."""
@@ -180,6 +180,11 @@ def _judge(before: Reading, after: Reading, threshold: float) -> Comparison:
     if new or after.symptoms or left:
         others = ", ".join([*new, *left]) or " and ".join(after.symptoms)
         return Comparison(status="unfinished", reason=f"the mechanism is gone, but not all is well: {others}")
+    if after.cause in JUDGED_BY_RECALL and after.recall is not None and not _said_at_last(before, after):
+        told = f"mean recall {after.recall:.2f} after {before.recall or 0.0:.2f}"
+        return Comparison(
+            status="unfinished", reason=f"the mechanism is gone, but rare classes are found no better: {told}"
+        )
     if after.accuracy is not None and not after.learned and not before.learned and not _said_at_last(before, after):
         told = f"accuracy {after.accuracy:.2f}"
         return Comparison(

@@ -152,6 +152,7 @@ def test_rare_classes_are_judged_by_recall() -> None:
     assert verdict("data.class_imbalance") == "proved"
     assert verdict("data.class_imbalance", recall=0.4) == "refuted"
     assert verdict("data.class_imbalance", learned=False) == "proved"
+    assert verdict("loss.class_weight_wrong", recall=0.52) == "unfinished"
     assert verdict("data.class_imbalance", learned=False, recall=0.5) == "unfinished"
     assert verdict("optimizer.lr_too_high") == "refuted"
 

@@ -81,7 +81,8 @@ def repair(program: Program, variant: str, recording: Recording) -> Repair | Non
         shutil.rmtree(work, ignore_errors=True)
     return Repair(
         program.name, variant == "faulty", incident.cause, after != before, holds,
-        incident.verification.status == "proved" and bool(incident.fix.diff), incident.test_status == "proved", round(seconds, 1),
+        incident.verification.status == "proved" and bool(incident.fix.diff), incident.test_status == "proved",
+        round(seconds, 1),
         round(seconds / recording.seconds, 1) if recording.seconds else None,
         "; ".join([str(incident.verification.details.get("reason") or incident.fix.summary), *incident.refuted])[:600],
     )  # fmt: skip

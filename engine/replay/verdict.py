@@ -180,17 +180,19 @@ def _judge(before: Reading, after: Reading, threshold: float) -> Comparison:
     if new or after.symptoms or left:
         others = ", ".join([*new, *left]) or " and ".join(after.symptoms)
         return Comparison(status="unfinished", reason=f"the mechanism is gone, but not all is well: {others}")
-    if after.cause in JUDGED_BY_RECALL and after.recall is not None and not _said_at_last(before, after):
-        told = f"mean recall {after.recall:.2f} after {before.recall or 0.0:.2f}"
-        return Comparison(
-            status="unfinished", reason=f"the mechanism is gone, but rare classes are found no better: {told}"
-        )
-    if after.accuracy is not None and not after.learned and not before.learned and not _said_at_last(before, after):
-        told = f"accuracy {after.accuracy:.2f}"
-        return Comparison(
-            status="unfinished", reason=f"the mechanism is gone, but the program still does not learn: {told}"
-        )
+    if (left_over := _unlearned(before, after)) is not None:
+        return Comparison(status="unfinished", reason=f"the mechanism is gone, but {left_over}")
     return Comparison(status="proved", reason="")
+
+
+def _unlearned(before: Reading, after: Reading) -> str | None:
+    """What the changed program still does not learn."""
+    found = _said_at_last(before, after)
+    if after.cause in JUDGED_BY_RECALL and after.recall is not None and not found:
+        return f"rare classes are found no better: mean recall {after.recall:.2f} after {before.recall or 0.0:.2f}"
+    if after.accuracy is not None and not after.learned and not before.learned and not found:
+        return f"the program still does not learn: accuracy {after.accuracy:.2f}"
+    return None
 
 
 def _intervention(before: Reading, after: Reading, threshold: float) -> Comparison | None:

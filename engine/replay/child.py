@@ -19,12 +19,12 @@ import torch
 
 from aitia.engine.capture.launch import Launch
 from aitia.engine.capture.session import Level
-from aitia.engine.replay import change_steps, change_values, confine
+from aitia.engine.replay import change_losses, change_modes, change_steps, change_values, confine
 from aitia.engine.replay.bench import BENEATH, ON_TOP, by_recorder, put, replace
 from aitia.engine.replay.job import Job
 from aitia.engine.replay.vocabulary import VARIABLE, Change, load
 
-TABLES = (change_steps, change_values)
+TABLES = (change_steps, change_modes, change_losses, change_values)
 """The modules that fill the tables of changes."""
 OURS = os.path.dirname(os.path.dirname(__file__))
 """The recorder looks at values that are not finite, too."""

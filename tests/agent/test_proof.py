@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from programs import accuse, run_of
+from summing import PROGRAM
 
 from aitia.agent import regression
 from aitia.agent.fix import FileChangedError
@@ -100,23 +101,6 @@ def test_a_users_own_test_is_never_overwritten(project: Path, run: Run) -> None:
 
     assert second != first
     assert first.read_text("utf-8") == "def test_mine(): ...\n"
-
-
-PROGRAM = """\
-import torch
-from torch import nn
-
-torch.manual_seed(0)
-model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 1))
-optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
-x = torch.randn(64, 8)
-y = x.sum(1, keepdim=True)
-for step in range(60):
-    loss = nn.functional.mse_loss(model(x), y)
-    loss.backward()
-    optimizer.step()
-print(loss.item())
-"""
 
 
 def faulty(run: Run, cause: str, line: int) -> Diagnosis:

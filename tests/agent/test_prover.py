@@ -8,28 +8,13 @@ from pathlib import Path
 
 import pytest
 from programs import accuse, run_of
+from summing import PROGRAM, REPAIRED
 
 from aitia.agent.invariants import CLEARED, Invariant, by_diagnosis
 from aitia.agent.mutants import Mutant, mutants
 from aitia.agent.proof import Proof, Prover, hides
 from aitia.engine.replay.replay import Played, Replays
 
-PROGRAM = """\
-import torch
-from torch import nn
-
-torch.manual_seed(0)
-model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 1))
-optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
-x = torch.randn(64, 8)
-y = x.sum(1, keepdim=True)
-for step in range(60):
-    loss = nn.functional.mse_loss(model(x), y)
-    loss.backward()
-    optimizer.step()
-print(loss.item())
-"""
-REPAIRED = PROGRAM.replace("    loss.backward()", "    optimizer.zero_grad()\n    loss.backward()")
 SLOWER = PROGRAM.replace("lr=0.05", "lr=0.0005")
 HYPOTHESIS = accuse("loop.missing_zero_grad", 11)
 CHECK = CLEARED.body

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from programs import accuse, run_of
+from summing import PROGRAM, REPAIRED
 
 from aitia.agent import attempts as room
 from aitia.agent.attempts import Attempt
@@ -25,22 +26,6 @@ from aitia.engine.store.reader import Run
 
 pytest.importorskip("dspy")
 pytest.importorskip("torch")
-PROGRAM = """\
-import torch
-from torch import nn
-
-torch.manual_seed(0)
-model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 1))
-optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
-x = torch.randn(64, 8)
-y = x.sum(1, keepdim=True)
-for step in range(60):
-    loss = nn.functional.mse_loss(model(x), y)
-    loss.backward()
-    optimizer.step()
-print(loss.item())
-"""
-REPAIRED = PROGRAM.replace("    loss.backward()", "    optimizer.zero_grad()\n    loss.backward()")
 CAUSE = "loop.missing_zero_grad"
 SLOWER = {"edits": [{"search": "optimizer = torch.optim.SGD(model.parameters(), lr=0.05)",
                      "replace": "optimizer = torch.optim.SGD(model.parameters(), lr=0.0005)"}],

@@ -8,6 +8,7 @@ import libcst as cst
 
 from aitia.agent.repairs.accused import Accused, Edits, Patch, Source, keyword, last_name, positional, receiver
 from aitia.agent.repairs.source import Statement
+from aitia.agent.repairs.state import drawn_again
 
 COPIES = ("tensor", "as_tensor", "from_numpy", "FloatTensor", "Tensor", "float")
 """Calls that make a tensor or a number without the graph of what they are given."""
@@ -132,6 +133,8 @@ def rectified(accused: Accused) -> Patch | None:
 
 def evaluated_here(accused: Accused) -> Patch | None:
     """A function that runs the model and never goes backward evaluates: it begins in that mode and ends in training."""
+    if drawn_again(accused):
+        return None
     for source in accused.sources:
         for function in source.nodes(cst.FunctionDef):
             judges = re.search(r"eval|valid|test|accura|score|predict|measure|check", function.name.value)

@@ -9,6 +9,9 @@ import libcst as cst
 from aitia.agent.repairs.accused import Accused, Edits, Patch, Source, keyword, last_name, positional, receiver
 from aitia.agent.repairs.source import LOOPS, Statement
 
+AGAIN = 0.5
+"""Share of evaluation forwards with the input of the one before: one pass per batch has none, ten passes 90 %."""
+
 
 def graph_retained_by_history(accused: Accused) -> Patch | None:
     """Keep the value of the loss, not its graph."""
@@ -37,6 +40,8 @@ def graph_retained_by_history(accused: Accused) -> Patch | None:
 
 def mode_not_eval(accused: Accused) -> Patch | None:
     """Evaluate in evaluation mode, and go back to training mode afterwards."""
+    if drawn_again(accused):
+        return None
     trains = any(s.calls("train") for s in accused.sources)
     for source in accused.sources:
         edits = Edits(source)
@@ -61,6 +66,14 @@ def mode_not_eval(accused: Accused) -> Patch | None:
         if patch is not None:
             return patch
     return None
+
+
+def drawn_again(accused: Accused) -> bool:
+    """Whether evaluation runs the same input again and again in training mode: dropout is sampled on purpose there."""
+    rows = accused.run.table("batch")
+    asked = (rows["grad"] == 0) & (rows["training"] == 1)
+    seen = rows["in_hash"][asked]
+    return len(seen) > 1 and float((seen[1:] == seen[:-1]).mean()) > AGAIN
 
 
 def freeze_undone_by_train(accused: Accused) -> Patch | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+import numpy as np
 import pytest
 import unusual
 import wider
@@ -36,3 +37,14 @@ def test_a_program_without_the_pattern_is_left_alone(tmp_path: Path, cause: str)
     run = run_of(tmp_path, "import torch\nx = torch.ones(2)\nprint(x)\n", facts=(COUNTS, UNTIED))
 
     assert patches_for(run, accuse(cause, 2)) == []
+
+
+def test_dropout_that_is_sampled_on_purpose_stays(tmp_path: Path) -> None:
+    """The same input ten times in training mode: evaluation mode would take the spread away."""
+    source = "def sample(model, x):\n    with torch.no_grad():\n        return [model(x) for _ in range(10)]\n"
+    run = run_of(tmp_path, source)
+    rows = {"grad": np.zeros(20), "training": np.ones(20), "in_hash": np.repeat([3, 4], 10)}
+
+    assert patches_for(run, accuse("eval.mode_not_eval", 3))
+    run.table = {"batch": rows}.__getitem__  # type: ignore[method-assign, assignment]  # as the recorder would fill it
+    assert patches_for(run, accuse("eval.mode_not_eval", 3)) == []

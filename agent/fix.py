@@ -27,7 +27,10 @@ def patches_for(run: Run, hypothesis: CausalHypothesis) -> list[Patch]:
     """All changes that might repair this cause, the most likely first; a proof decides between them."""
     accused, found = Accused(run, hypothesis), list[Patch]()
     for repair in (REPAIRS.get(hypothesis.cause), *ALTERNATIVES.get(hypothesis.cause, ())):
-        patch = repair(accused) if repair is not None else None
+        try:
+            patch = repair(accused) if repair is not None else None
+        except Exception:  # noqa: BLE001 - one that meets a text nobody thought of proposes nothing; the others still may
+            patch = None
         if patch is not None and patch.files not in [p.files for p in found]:
             found.append(patch)
     return found

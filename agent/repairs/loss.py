@@ -67,7 +67,7 @@ def sign_flipped(accused: Accused) -> Patch | None:
     for source in accused.sources:
         rooted = {source.code(r) for c in source.calls("backward") if (r := receiver(c)) is not None}
         minus = [u for u in source.nodes(cst.UnaryOperation) if isinstance(u.operator, cst.Minus)]
-        minus = [u for u in minus if number(u) is None]
+        minus = [u for u in minus if number(u) is None and not MAXIMIZED.search(source.code(u.expression))]
         direct = [u for u in minus if _feeds(source, u, rooted) and _is_loss(accused, source, u.expression)]
         node = accused.pick(direct or [u for u in minus if source.line(u) in accused.lines(source)], source)
         if node is None:

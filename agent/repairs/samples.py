@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import libcst as cst
 
-from aitia.agent.repairs.accused import Accused, Edits, Patch, Source, keyword, last_name, positional, targets
+from aitia.agent.repairs.accused import Accused, Edits, Patch, Source, keyword, positional, targets
 from aitia.agent.repairs.source import LOOPS, Statement
 from aitia.engine.case import Case
 
@@ -16,11 +16,15 @@ DESTROYING = re.compile(
     r"permut|shuffle|flip|rot90|rotate|transpose|swapaxes|\.T\b|noise|normal\(|randn|invert|erase|crop"
 )
 """What may change the meaning of a sample; shifts by a pixel do not."""
+DECIDES = re.compile(r"argmax|\.max\(|topk|\.round\(|[<>]=? *(0|0?\.\d+|threshold)\b|recall|f1_score|confusion")
+"""How a program makes a decision out of its outputs."""
 STATISTICS = ("mean", "std", "min", "max", "amin", "amax")
 
 
 def class_imbalance(accused: Accused) -> Patch | None:
     """Weigh every class by how rare it is among the targets that were seen."""
+    if not any(DECIDES.search(s.text) for s in accused.sources):
+        return None  # probabilities are what it is after, and weights would spoil them
     counts = Case(accused.run).class_counts(grad=True)
     if counts is None or len(counts) < 2 or min(counts) <= 0:
         return None
@@ -126,10 +130,10 @@ def rebuilt_every_step(accused: Accused) -> Patch | None:
             edits = Edits(source)
             edits.before(loop, *edits.lines(statement))
             edits.remove(statement)
-            taken = [
-                c for c in source.calls("next", "iter", within=loop.body) if source.code(c.args[0].value) == names[0]
-            ]
-            inner = [c for c in taken if last_name(c.func) == "iter"]
+            inner = [
+                c for c in source.calls("iter", within=loop.body)
+                if positional(c) and source.code(c.args[0].value) == names[0]
+            ]  # fmt: skip
             if inner:
                 edits.before(
                     loop, f"batches = (batch for _ in iter(int, 1) for batch in {names[0]})  # pass after pass"

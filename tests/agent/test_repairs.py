@@ -275,3 +275,12 @@ def test_a_repair_that_finds_nothing_says_so(tmp_path: Path, cause: str) -> None
     run = run_of(tmp_path, "print('hello')\n")
 
     assert patch_for(run, accuse(cause, 1)) is None
+
+
+def test_a_repair_that_fails_leaves_the_others_their_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text that nobody thought of ends one repair, not the answer."""
+    cause = "data.label_misaligned"
+    source = "x, y = load(return_X_y=True)\norder = torch.randperm(len(x))\nx = x[order]\nfit(x, y)\n"
+    monkeypatch.setitem(REPAIRS, cause, lambda accused: accused.nothing)
+
+    assert patch_for(run_of(tmp_path, source), accuse(cause, 3)) is not None

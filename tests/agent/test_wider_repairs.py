@@ -48,3 +48,17 @@ def test_dropout_that_is_sampled_on_purpose_stays(tmp_path: Path) -> None:
     assert patches_for(run, accuse("eval.mode_not_eval", 3))
     run.table = {"batch": rows}.__getitem__  # type: ignore[method-assign, assignment]  # as the recorder would fill it
     assert patches_for(run, accuse("eval.mode_not_eval", 3)) == []
+
+
+def test_probabilities_of_rare_events_are_left_alone(tmp_path: Path) -> None:
+    """A program that never decides is after probabilities, which weights would spoil."""
+    source = "import torch\nloss = F.binary_cross_entropy_with_logits(out, y)\nprint(out.sigmoid().mean())\n"
+
+    assert patches_for(run_of(tmp_path, source, facts=(COUNTS,)), accuse("data.class_imbalance", 2)) == []
+
+
+def test_the_minus_before_a_likelihood_stays(tmp_path: Path) -> None:
+    """What is to be maximized is minimized with a minus: it is no flipped sign, whoever accuses it."""
+    source = "import torch\nloss = -model.log_prob(x, y).mean()\nloss.backward()\n"
+
+    assert patches_for(run_of(tmp_path, source), accuse("loss.sign_flipped", 2)) == []

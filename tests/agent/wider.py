@@ -124,11 +124,12 @@ CASES = {
     ),
     # samples
     "a rare class": (
-        "data.class_imbalance", "import torch\nf = nn.CrossEntropyLoss()\n", "CrossEntropyLoss()",
+        "data.class_imbalance", "import torch\nf = nn.CrossEntropyLoss()\nsaid = out.argmax(1)\n", "CrossEntropyLoss()",
         "CrossEntropyLoss(weight=torch.tensor([0.556, 5.0]))",
     ),
     "a rare yes": (
-        "data.class_imbalance", "import torch\nloss = F.binary_cross_entropy_with_logits(out, y)\n", "out, y)",
+        "data.class_imbalance", "import torch\nloss = F.binary_cross_entropy_with_logits(out, y)\nyes = out > 0\n",
+        "out, y)",
         "out, y, pos_weight=torch.tensor(9.0))",
     ),
     "repeated before the split": (

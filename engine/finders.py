@@ -35,8 +35,10 @@ from aitia.engine.patterns_more import (
     kept_tensors,
     last_activations,
     paired_updates,
+    rearranged_entries,
     running_figures,
     scalings,
+    weight_files,
     weights_of_terms,
 )
 
@@ -45,9 +47,11 @@ FINDERS: dict[str, tuple[Finder, ...]] = {
     "artifact.best_state_aliased": (calls("state_dict"),),
     "artifact.ema_or_wrong_copy_saved": (calls("save"),),
     "artifact.load_skips_keys": (calls("load_state_dict"),),
+    "artifact.weight_layout_wrong": (rearranged_entries, calls("copy_"), calls("load_state_dict")),
     "data.bad_augmentation": (
         calls("permutation", "randperm", "flip", "rot90", "RandomRotation", "RandomVerticalFlip", "randn_like"),
     ),
+    "data.class_imbalance": (both(calls("DataLoader"), criteria()),),
     "data.duplicate_randomness": (calls("default_rng", "RandomState", "Random"),),
     "data.eos_masked_as_pad": (calls("masked_fill", "masked_fill_", "where"),),
     "data.label_misaligned": (calls("permutation", "randperm", "shuffle", "sort_values", "argsort", "sample", "roll"),),
@@ -100,6 +104,7 @@ FINDERS: dict[str, tuple[Finder, ...]] = {
     "optimizer.lr_too_low": (rate,),
     "optimizer.never_stepped": (guarded_steps, calls("backward")),
     "optimizer.params_missing_from_groups": (group_lists,),
+    "pipeline.stage_output_unused": (weight_files, calls("load_state_dict")),
     "precision.autocast_not_applied": (calls("autocast"),),
     "precision.int_or_dtype_truncation": (whole_numbers,),
     "precision.low_precision_weights": (calls("half", "bfloat16", "to"),),

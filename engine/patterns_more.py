@@ -156,6 +156,39 @@ def attention_masks(tree: ast.Module) -> Iterator[int]:
     yield from (c.lineno for c in all_calls(tree) if last_name(c.func) in fills)
 
 
+def rearranged_entries(tree: ast.Module) -> Iterator[int]:
+    """Entries of a state that are made of others by cutting, joining or turning: `state["qkv"] = torch.cat([q, k, v])`."""
+    turns = {"cat", "concat", "stack", "vstack", "hstack", "chunk", "split", "view", "reshape", "permute", "transpose"}
+    turns |= {"t", "flip", "roll", "unflatten", "movedim", "swapaxes", "rearrange"}
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Assign):
+            continue
+        entries = [t for t in ast.walk(node.targets[0]) if isinstance(t, ast.Subscript)]
+        turned = any(last_name(c.func) in turns for c in all_calls(node.value))
+        turned = turned or any(isinstance(n, ast.Attribute) and n.attr in {"T", "mT"} for n in ast.walk(node.value))
+        if (
+            entries
+            and turned
+            and any(isinstance(e.slice, (ast.Constant, ast.JoinedStr, ast.BinOp, ast.Name)) for e in entries)
+        ):
+            yield node.lineno
+
+
+def weight_files(tree: ast.Module) -> Iterator[int]:
+    """Names of files with weights, other than where they are written: `folder / "best.pt"`."""
+    endings = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".safetensors", ".npz", ".npy", ".tar")
+    written = {
+        id(part)
+        for call in all_calls(tree)
+        if last_name(call.func) in {"save", "save_file", "dump", "savez"}
+        for part in ast.walk(call)
+    }
+    for node in ast.walk(tree):
+        named = isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.endswith(endings)
+        if named and id(node) not in written:
+            yield node.lineno
+
+
 def in_place(tree: ast.Module) -> Iterator[int]:
     """Values that are changed where they stand, in `forward` first: `x *= y`, `x.relu_()`, `x[i] = y`."""
     inside = [(m.lineno, m.end_lineno or m.lineno) for m in forwards(tree)]

@@ -73,6 +73,8 @@ def terms(case: Case) -> list[Term]:
 
 
 def _kind(below: list[str]) -> str:
+    if below[0] == "LogsumexpBackward0" and not _of_scores(below[1:]):
+        return ""  # of sums of logarithms: the density of a mixture
     if below[0] in ERRORS:
         return "error"
     if below[0] in LIKELIHOODS:
@@ -81,6 +83,14 @@ def _kind(below: list[str]) -> str:
     if below[0].startswith("Log") and inner and inner[0] in PROBABILITIES:
         return "likelihood"
     return ""
+
+
+def _of_scores(below: list[str]) -> bool:
+    """Whether these operations are a layer's plain scores, scaled at most."""
+    scaled = [op for op in below if not op.startswith(("Mul", "Div"))]
+    return not scaled or scaled[0].startswith(
+        ("Addmm", "Mm", "Bmm", "Linear", "Convolution", "Baddbmm", "AccumulateGrad")
+    )
 
 
 def factors(case: Case) -> dict[int, float]:

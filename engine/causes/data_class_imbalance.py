@@ -11,6 +11,7 @@ import numpy as np
 
 from aitia.engine.case import Case, nanmedian
 from aitia.engine.causes.base import MODERATE, STRONG, WEAK, Cause, Weight, against, supports, symptom
+from aitia.engine.store.reader import Array
 
 SKEWED = 0.8
 """Above this share always saying the majority looks like success."""
@@ -46,6 +47,8 @@ def weigh(case: Case) -> Iterator[Weight]:
     weighted = any(f.data.get("weight") for f in case.train_loss_calls)
     if not weighted:
         yield symptom(WEAK, "the loss carries no class weights")
+    if not weighted:
+        yield from _nothing_learned(case, rows)
     spread = nanmedian(rows["in_sample_std"][late])
     if spread > 1e-3:
         yield symptom(
@@ -55,6 +58,30 @@ def weigh(case: Case) -> Iterator[Weight]:
         )
     elif np.isfinite(spread):
         yield against(STRONG, "the outputs are the same for every sample: something upstream is dead", spread=spread)
+
+
+def _nothing_learned(case: Case, rows: dict[str, Array]) -> Iterator[Weight]:
+    """A loss that is not below the entropy of the classes knows their shares and nothing else: who then says the majority is right."""
+    counts = case.class_counts(grad=True)
+    calls = [
+        f for f in case.train_loss_calls if f.data.get("reduction") == "mean" and not f.data.get("label_smoothing")
+    ]
+    values = rows["value"][np.isfinite(rows["value"])]
+    if counts is None and np.isfinite(case.chance) and case.n_classes in (None, 2):
+        counts = np.asarray([case.chance, 1 - case.chance])
+    if counts is None or len(calls) != len(case.train_loss_calls) or len(values) < 10 or len({*rows["site"]}) > 1:
+        return
+    shares = counts[counts > 0] / counts.sum()
+    entropy = float(-(shares * np.log(shares)).sum())
+    last = nanmedian(values[-max(3, len(values) // 10) :])
+    if last > entropy:
+        yield against(
+            STRONG,
+            f"the loss ({last:.3g}) is not below the entropy of the classes ({entropy:.3g}): nothing beyond their shares has been "
+            "learned, and the majority is the best answer to that",
+            loss=last,
+            entropy=entropy,
+        )
 
 
 CAUSE = Cause(

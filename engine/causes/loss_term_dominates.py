@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from aitia.engine.case import Case, Floats, nanmedian
-from aitia.engine.causes.base import MODERATE, STRONG, WEAK, Cause, Weight, supports, symptom
+from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, WEAK, Cause, Weight, supports, symptom
 from aitia.engine.terms import factors as site_factors
 
 DROWNED = 0.02
@@ -21,6 +21,10 @@ GONE = 0.03
 """Share of its first value below which a penalty is met completely."""
 FLAT = 0.1
 """Spread of the outputs over samples, against that of the targets, below which they are one and the same."""
+NATS = 0.05
+"""A code whose divergence from its prior is below this tells hardly a tenth of a bit about a sample: it bounds the information."""
+OUTWEIGHS = 2.0
+"""Weight of a divergence against the likelihood of a whole sample; the evidence bound has 1."""
 STALLED = 0.25
 """A task term that lost less than this share of its first value was not learned."""
 
@@ -34,7 +38,7 @@ def weigh(case: Case) -> Iterator[Weight]:
         return
     values = {s: calls["value"][calls["site"] == s] for s in sites}
     values = {s: v for s, v in values.items() if abs(len(v) - len(root)) <= 0.05 * len(root)}
-    silenced = list(_silenced(case, root, values))
+    silenced = list(_silenced(case, root, values)) or list(_collapsed(case, root, values))
     yield from silenced
     if silenced or not values or any(_ends(v)[1] < 0.5 * _ends(v)[0] for v in values.values()):
         return  # something is learned: a small term beside it is an auxiliary one
@@ -92,6 +96,60 @@ def _silenced(case: Case, root: Floats, values: dict[int, Floats]) -> Iterator[W
                 spread=spread,
             )
             return
+
+
+def _collapsed(case: Case, root: Floats, values: dict[int, Floats]) -> Iterator[Weight]:
+    """A variational code that was switched off: the divergence from the prior is nothing, and it weighs more than the data."""
+    factors, unit = site_factors(case), _prior_factor(case)
+    if unit is None or len(values) != 1 or len(next(iter(values.values()))) != len(root):
+        return
+    site = next(iter(values))
+    n = _ends(case.calls(grad=True, site=site)["n"])[1]
+    shape = next((f.data.get("input_shape") for f in case.train_loss_calls if case.site_of(f) == site), None)
+    reduction = next((f.data.get("reduction") for f in case.train_loss_calls if case.site_of(f) == site), None)
+    if (
+        site not in factors
+        or not isinstance(shape, list)
+        or len(shape) < 2
+        or reduction not in {"mean", "sum"}
+        or not n > 0
+    ):
+        return
+    entries = float(np.prod(shape[1:]))
+    coefficient = factors[site] / entries if reduction == "mean" else factors[site] * n
+    divergence = (root - factors[site] * values[site]) / (2 * unit * n)
+    last = _ends(divergence)[1]
+    heavy = 2 * unit * n / coefficient if coefficient > 0 else 0.0
+    if not last < NATS or heavy < OUTWEIGHS:
+        return
+    yield supports(
+        DECISIVE,
+        f"the divergence of the code from its prior weighs {heavy:.3g} times as much as the likelihood of a sample of "
+        f"{entries:.0f} entries, and ended at {max(0.0, last):.2g} nats: the code says nothing about its input any more",
+        tool="gradient_debugger",
+        step=1,
+        where=case.site_place(site),
+        divergence=last,
+        weight=heavy,
+    )
+
+
+def _prior_factor(case: Case) -> float | None:
+    """Factor of the squared mean in a Gaussian's divergence from the standard one; None where the loss holds none.
+
+    Its summands have one factor: two that grow with mean and variance, one that falls with the logarithm of the variance.
+    """
+    for fact in case.run.facts("graph"):
+        told = [t for t in fact.data.get("terms") or [] if int(t.get("site", -1)) < 0 and t.get("below")]
+        for term in told:
+            factor = float(term["factor"])
+            alike = [t for t in told if abs(abs(float(t["factor"])) - factor) < 0.01 * abs(factor)]
+            growing = [t["below"][0] for t in alike if float(t["factor"]) > 0]
+            falling = [t for t in alike if float(t["factor"]) < 0]
+            squares = growing.count("Square")
+            if factor > 0 and falling and squares and squares + growing.count("ExpBackward0") > 1:
+                return factor
+    return None
 
 
 def _name(case: Case, site: int) -> str:

@@ -257,6 +257,11 @@ FACT_KINDS: Final[dict[str, str]] = {
     "copy": "at the end: a model that began as an untrained copy of one that is trained. data: root, of, n, changed (bool: "
     "its weights moved), original_changed (bool), written (bool: something was written to them, be it what they held), late "
     "(bool: it first ran when the original had moved already, so whether it began as a copy is not known)",
+    "fresh_model": "a model ran for the first time after training had begun, and it or parts of it hold the weights that "
+    "torch drew: nothing was loaded or copied. data: root, parts [names of such children; '' is the whole model]",
+    "rearranged": "a model that was never trained ran for the first time, and holds exactly the numbers of a trained one in "
+    "other places. data: root, of, moved [its parameters that the other one does not have like this], n_moved, difference "
+    "(largest, of both outputs on the same samples in evaluation mode, in units of the largest output)",
     "attention_mask": "first attention calls that hide keys, against the input of the model. data: n_hidden, n_visible "
     "(keys), distinct_hidden, distinct_visible (different tokens there), no_key (rows without a visible key), n_rows",
     "input_detail": "first batch of large images. data: shape, factor (they can be shrunk by it and blown up again with "

@@ -27,6 +27,7 @@ OBSERVERS: Final = (
     "nonfinite",
     "memory",
     "copies",
+    "layout",
     "inputs",
     "ddp",
     "compiled",

@@ -71,6 +71,8 @@ class Watch(Observer):
         if root in self._roots:
             return
         self._roots.add(root)
+        if self.recorder.step > 0:
+            self._tell_fresh(module)
         if not self._looked or len(self._copies) >= MAX_PAIRS or self._trains(module):
             return
         shapes = [p.shape for p in module.parameters()]
@@ -83,6 +85,14 @@ class Watch(Observer):
                 pairs = list(zip(module.parameters(), original.parameters(), strict=True))
                 self._copies.append(_copy(name, entry.name, pairs, late=True))
                 return
+
+    def _tell_fresh(self, module: nn.Module) -> None:
+        """A model, or a part of one, that enters a training which is under way with the weights that torch drew."""
+        parts = [("", module), *module.named_children()]
+        fresh = [name for name, part in parts if sum(p.dim() > 1 for p in part.parameters()) > 1 and _untouched(part)]
+        name = next((e.name for e, model in self.recorder.registry.live_models() if model is module), None)
+        if fresh and name is not None and len(self._roots) <= MAX_PAIRS:
+            self.recorder.fact("fresh_model", subject=name, data={"root": name, "parts": fresh[:MAX_PAIRS]})
 
     def _candidates(self) -> Iterator[tuple[str, nn.Module]]:
         """Models and their children, where these have weights."""

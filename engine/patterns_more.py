@@ -157,7 +157,7 @@ def attention_masks(tree: ast.Module) -> Iterator[int]:
 
 
 def rearranged_entries(tree: ast.Module) -> Iterator[int]:
-    """Entries of a state that are made of others by cutting, joining or turning: `state["qkv"] = torch.cat([q, k, v])`."""
+    """Entries of a state that are made of others by cutting, joining, turning: `state["qkv"] = torch.cat([q, k, v])`."""
     turns = {"cat", "concat", "stack", "vstack", "hstack", "chunk", "split", "view", "reshape", "permute", "transpose"}
     turns |= {"t", "flip", "roll", "unflatten", "movedim", "swapaxes", "rearrange"}
     for node in ast.walk(tree):
@@ -187,6 +187,31 @@ def weight_files(tree: ast.Module) -> Iterator[int]:
         named = isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.endswith(endings)
         if named and id(node) not in written:
             yield node.lineno
+
+
+def own_generators(tree: ast.Module) -> Iterator[int]:
+    """Where a data set draws from a generator that it keeps: the lines that use it, then the one that makes it."""
+    makers = {"default_rng", "RandomState", "Random", "Generator"}
+    for cls in (n for n in ast.walk(tree) if isinstance(n, ast.ClassDef)):
+        kept = {
+            name: line
+            for name, line, value in assignments(cls)
+            if any(last_name(c.func) in makers for c in all_calls(value))
+        }
+        for method in (n for n in cls.body if isinstance(n, ast.FunctionDef) and n.name in {"__iter__", "__getitem__"}):
+            used = [n for n in ast.walk(method) if isinstance(n, ast.Attribute) and n.attr in kept]
+            yield from sorted({n.lineno for n in used})[:1]
+            yield from (kept[n.attr] for n in used[:1])
+
+
+def cut_to_length(tree: ast.Module) -> Iterator[int]:
+    """Tensors that are cut to the length of another one, instead of being filtered with it: `y = y[: len(x)]`."""
+    for _, line, value in assignments(tree):
+        if isinstance(value, ast.Subscript) and isinstance(value.slice, ast.Slice):
+            for bound in (value.slice.lower, value.slice.upper):
+                inner = bound.operand if isinstance(bound, ast.UnaryOp) else bound
+                if isinstance(inner, ast.Call) and last_name(inner.func) == "len":
+                    yield line
 
 
 def in_place(tree: ast.Module) -> Iterator[int]:

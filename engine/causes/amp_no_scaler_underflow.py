@@ -13,7 +13,6 @@ from aitia.engine.case import Case, nanmedian
 from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, Cause, Weight, supports, symptom
 from aitia.engine.records import ParameterInfo
 
-
 MUCH = 0.3
 """Share of a gradient that is 0 without a reason from which on learning suffers: the largest entries are always left."""
 

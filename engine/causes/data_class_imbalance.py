@@ -21,7 +21,8 @@ def weigh(case: Case) -> Iterator[Weight]:
     """Share of the largest class in targets and in predictions."""
     if case.n_classes is not None and case.n_classes < 2:
         return
-    rows = case.calls(grad=True)
+    sites = case.calls(grad=True)["site"].astype(int).tolist()
+    rows = case.calls(grad=True, site=max(set(sites), key=sites.count) if sites else None)
     target, said = rows["target_majority"], rows["majority_share"]
     ok = np.isfinite(target) & np.isfinite(said)
     if ok.sum() < 5:
@@ -69,7 +70,7 @@ def _nothing_learned(case: Case, rows: dict[str, Array]) -> Iterator[Weight]:
     values = rows["value"][np.isfinite(rows["value"])]
     if counts is None and np.isfinite(case.chance) and case.n_classes in (None, 2):
         counts = np.asarray([case.chance, 1 - case.chance])
-    if counts is None or len(calls) != len(case.train_loss_calls) or len(values) < 10 or len({*rows["site"]}) > 1:
+    if counts is None or len(calls) != len(case.train_loss_calls) or len(values) < 10:
         return
     shares = counts[counts > 0] / counts.sum()
     entropy = float(-(shares * np.log(shares)).sum())

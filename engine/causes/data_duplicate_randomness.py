@@ -11,6 +11,11 @@ from collections.abc import Iterator
 from aitia.engine.case import Case, listing
 from aitia.engine.causes.base import DECISIVE, Cause, Weight, supports
 
+FEWEST = 16
+"""Distinct samples below which repetitions may be chance."""
+EXACT = 0.02
+"""What samples cut off at an end may change in how often each one comes."""
+
 
 def weigh(case: Case) -> Iterator[Weight]:
     """A data set's own generator in worker processes: what two fresh copies of it draw for the same sample."""
@@ -32,6 +37,35 @@ def weigh(case: Case) -> Iterator[Weight]:
             starts=starts,
         )
         return
+    yield from _streamed(case)
+
+
+def _streamed(case: Case) -> Iterator[Weight]:
+    """A stream that every worker began alike: each of its samples comes once from each worker."""
+    loader = next((f for f in case.run.facts("loader") if int(f.data.get("num_workers") or 0) > 1), None)
+    rows = case.run.fact("rows")
+    if loader is None or rows is None or loader.data.get("n_samples") is not None:
+        return
+    workers, epochs = int(loader.data["num_workers"]), 0
+    epochs = sum(1 for f in case.run.facts("epoch") if f.data.get("index") == loader.data.get("index"))
+    distinct, trained = int(rows.data.get("n_distinct") or 0), int(rows.data.get("n_trained") or 0)
+    if distinct < FEWEST or not epochs:
+        return
+    times = trained / distinct
+    again = next((n for n in (workers, workers * epochs) if abs(times - n) < EXACT * n), None)
+    if again is None:
+        return
+    yield supports(
+        DECISIVE,
+        f"the stream handed out {trained} samples, and only {distinct} of them are distinct: each came {again} times, once from "
+        f"each of {workers} workers" + (f" in each of {epochs} epochs" if again > workers else ""),
+        tool="performance_profiler",
+        step=1,
+        where=case.place(loader),
+        workers=workers,
+        distinct=distinct,
+        trained=trained,
+    )
 
 
 CAUSE = Cause(

@@ -8,14 +8,29 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import numpy as np
+
 from aitia.engine.case import Case, nanmedian
 from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, Cause, Weight, against, supports, symptom
+from aitia.engine.records import Fact
+
+MANY = 200
+"""Samples without which nearest neighbours in several dimensions are too far away to tell."""
+FEWEST = 20
+"""Held-out samples in a call whose mean and spread can be trusted."""
+ERRORS = 3.0
+"""Standard errors of shuffled targets within which inputs tell nothing."""
+UNPREDICTED = 0.03
+"""Share of the variance that a model which learned anything at all predicts."""
 
 
 def weigh(case: Case) -> Iterator[Weight]:
     """Nearest neighbours share labels no more often than strangers, and evaluation never leaves chance."""
     fact = case.run.fact("sample_neighbours")
     if fact is None or not _one_label_each(case):
+        return
+    if fact.data.get("unexplained") is not None:
+        yield from _values(case, fact)
         return
     agreement, chance, n = (float(fact.data.get(k) or math.nan) for k in ("agreement", "chance", "n"))
     if not n >= 60 or not math.isfinite(agreement) or not chance < 0.9:
@@ -62,6 +77,33 @@ def weigh(case: Case) -> Iterator[Weight]:
             agreement=agreement,
             chance=chance,
         )
+
+
+def _values(case: Case, fact: Fact) -> Iterator[Weight]:
+    """Targets that are numbers: near inputs have no nearer targets, and held-out ones are predicted no better than by the mean."""
+    left, error, n = (float(fact.data.get(k) or math.nan) for k in ("unexplained", "unexplained_error", "n"))
+    evaluated = case.calls(grad=False)
+    spread = evaluated["target_std"] ** 2
+    mean_squares = [s.index for s in case.run.losses if s.function == "mse_loss"]
+    ok = np.isin(evaluated["site"], mean_squares) & (spread > 0) & (evaluated["n"] >= FEWEST)
+    if not n >= MANY or ok.sum() < 3 or left < 1 - ERRORS * error:
+        return
+    worse = (evaluated["value"][ok] / spread[ok])[-3:]
+    if not float(np.min(worse)) > 1 - UNPREDICTED:
+        return
+    yield supports(
+        STRONG,
+        f"near inputs have targets as different as those of any two samples ({100 * left:.0f} % of the spread, over {n:.0f} "
+        f"samples): targets do not go with the features",
+        tool="layer_analyzer",
+        step=1,
+        unexplained=left,
+        n=n,
+    )
+    yield symptom(
+        MODERATE,
+        f"held-out targets are predicted no better than by their mean ({nanmedian(worse):.2f} of their variance is left)",
+    )
 
 
 def _one_label_each(case: Case) -> bool:

@@ -1,5 +1,6 @@
-"""Only a sliver of the targets counts; many batches have none.
+"""Most samples have no target that counts.
 
+Healthy twins: prompts with a short answer (few targets count, but every sample has one).
 Source: huggingface/trl PR 6671.
 """
 
@@ -16,6 +17,10 @@ SLIVER = 0.08
 """Below this share of counted targets nearly all compute goes into positions that teach nothing."""
 
 
+MISSING = 0.2
+"""Share of samples without any target from which on something takes them away: an answer belongs to every sample."""
+
+
 def weigh(case: Case) -> Iterator[Weight]:
     """Share of valid targets per batch, and batches without any."""
     for site in case.run.losses:
@@ -24,11 +29,15 @@ def weigh(case: Case) -> Iterator[Weight]:
         if len(valid) < 5 or (valid == 0).mean() > 0.95:
             continue
         share, empty = float(np.mean(valid)), float((valid == 0).mean())
-        if share < SLIVER or empty > 0.2:
+        answered = rows.get("valid_rows", np.empty(0))
+        known = bool(np.isfinite(answered).any())
+        without = 1 - float(np.nanmean(answered)) if known else 0.0
+        if without > MISSING or empty > 0.2 or (share < SLIVER and not known):
+            unanswered = f", {100 * without:.0f} % of the samples" if known else ""
             yield supports(
-                DECISIVE if empty > 0.05 or share < SLIVER / 2 else MODERATE,
-                f"only {100 * share:.1f} % of the targets of {site.function} count, and {100 * empty:.0f} % of the batches have "
-                "none at all",
+                DECISIVE if empty > 0.05 or without > MISSING else MODERATE,
+                f"only {100 * share:.1f} % of the targets of {site.function} count;{unanswered} and {100 * empty:.0f} % of the "
+                "batches have none at all".replace(";,", ";"),
                 tool="layer_analyzer",
                 step=1,
                 where=case.site_place(site.index),

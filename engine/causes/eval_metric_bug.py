@@ -22,6 +22,8 @@ BELOW = 0.4
 AT_CHANCE = 0.08
 AGREE = 0.5
 """Share of the way from chance to 1 that labels of nearest neighbours agree, where a model can learn from them."""
+ROUNDED = 1e-4
+"""Difference that printing with four digits makes."""
 FEWEST = 4
 """Equal printed values in a row that are no chance."""
 
@@ -30,13 +32,15 @@ def weigh(case: Case) -> Iterator[Weight]:
     """Accuracies in the program's own log against those recomputed from what entered the loss in the same phase."""
     for evaluation, ours in ((True, case.eval_curve("accuracy")), (False, case.accuracy(grad=True))):
         printed = _printed(case, evaluation=evaluation)
-        if evaluation and len(printed) >= FEWEST and not ours.n:
+        if evaluation and printed and not ours.n:
             yield from _without_loss(case, printed)
             continue
-        if len(printed) < 2 or ours.n < 2 or ours.steps[-1] < 0.8 * case.n_steps:
+        if not printed or ours.n < 1 or ours.steps[-1] < 0.8 * case.n_steps:
             continue
         last = float(np.median(printed[-3:]))
         gap = abs(last - ours.last)
+        if (len(printed) < 2 or ours.n < 2) and gap < 2 * FAR:
+            continue  # of a single value more is asked
         constant = (
             float(np.ptp(printed)) < 0.02 and ours.highest - float(ours.values[np.isfinite(ours.values)][0]) > 0.2
         )
@@ -61,6 +65,9 @@ def _printed(case: Case, *, evaluation: bool) -> list[float]:
     said = [p.value for p in case.log if p.accuracy and p.evaluation is evaluation]
     rows = case.run.table("batch")
     silent = bool(((rows["grad"] == 0) & (rows["step"] > 1)).any()) is evaluation
+    losses = case.calls(grad=not evaluation)["value"]
+    if said and len(losses) and all(np.nanmin(np.abs(losses - value)) < ROUNDED for value in said):
+        return []  # figures without a name, and they are losses
     return said or ([p.value for p in case.log if p.accuracy and p.evaluation is None] if silent else [])
 
 
@@ -94,7 +101,12 @@ def _without_loss(case: Case, printed: list[float]) -> Iterator[Weight]:
             printed=last,
             train=train.last,
         )
-    elif last < case.chance + AT_CHANCE * (1 - case.chance) and max(printed) < case.chance + FAR and _sound(case):
+    elif (
+        len(printed) >= FEWEST
+        and last < case.chance + AT_CHANCE * (1 - case.chance)
+        and max(printed) < case.chance + FAR
+        and _sound(case)
+    ):
         yield supports(
             STRONG,
             f"the program prints an accuracy of {last:.3f}, that of guessing, while {train.last:.2f} of the training batches are "

@@ -1,23 +1,30 @@
 """Validation runs with dropout and batch statistics of training.
 
+Healthy twins: predictions that are sampled with dropout on (one input, many forwards), a teacher that averages.
 Source: MultiBench#26; ethos-ares#20.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 
 from aitia.engine.case import Case, listing, nanmax
 from aitia.engine.causes.base import DECISIVE, MODERATE, WEAK, Cause, Weight, supports, symptom
 from aitia.engine.records import SourceLocation
+from aitia.engine.store.reader import Array
+
+PASSES = 4
+"""Times that one input is evaluated between two steps when its answers are sampled: an evaluation looks at it once, or twice."""
 
 
 def weigh(case: Case) -> Iterator[Weight]:
     """Forwards without gradients while the training flag is on, in a model with layers that care."""
     rows = case.run.table("batch")
-    free = (rows["grad"] == 0) & ~np.isin(rows["root"], _teachers(case))
+    free = (rows["grad"] == 0) & ~np.isin(rows["root"], _teachers(case)) & ~_sampled(rows)
     if free.sum() < 1 or not (rows["grad"] == 1).any():
         return
     share = float((rows["training"][free] == 1).mean())
@@ -53,6 +60,14 @@ def weigh(case: Case) -> Iterator[Weight]:
         )
     if gap is not None and norm:
         yield symptom(WEAK, "batch statistics of the evaluation data entered the model")
+
+
+def _sampled(rows: dict[str, Array]) -> npt.NDArray[np.bool_]:
+    """Forwards that belong to many over one and the same input: the spread of the answers is what is wanted."""
+    keys = list(zip(rows["step"].tolist(), rows["root"].tolist(), rows["in_hash"].tolist(), strict=True))
+    free, hashed = rows["grad"] == 0, rows["in_hash"] != 0
+    times = Counter(k for k, f, h in zip(keys, free, hashed, strict=True) if f and h)
+    return np.asarray([times[k] >= PASSES for k in keys], dtype=bool)
 
 
 def _teachers(case: Case) -> list[int]:

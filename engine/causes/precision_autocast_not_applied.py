@@ -32,6 +32,18 @@ def weigh(case: Case) -> Iterator[Weight]:
                 outside=outside,
             )
             return
+        refused = int(fact.data.get("refused") or 0)
+        if refused >= OFTEN and inside == 0:
+            yield supports(
+                DECISIVE,
+                f"autocast was asked for {refused} times in training and switched off by torch each time, for its device or its "
+                "precision is not to be had here: every forward ran in full precision",
+                tool="performance_profiler",
+                step=1,
+                where=case.place(fact),
+                refused=refused,
+            )
+            return
         if inside:
             yield from _cached(case)
 

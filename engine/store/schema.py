@@ -133,6 +133,7 @@ NARROW: Final[dict[str, dict[str, str]]] = {
         "target_majority": "share of the most frequent target class (NaN for regression)",
         "in_nonfinite": "prediction: count of NaN or Inf",
         "target_nonfinite": "target: count of NaN or Inf",
+        "valid_rows": "share of samples with at least one target that counts (sequences of class ids, else NaN)",
     },
     "batch": {
         "step": "step to which the forward contributes",
@@ -183,8 +184,8 @@ FACT_KINDS: Final[dict[str, str]] = {
     "scheduler_rate": "data: index, steps_per_optimizer_step, n_steps, lr_first, lr_last, last_epoch",
     "scaler": "GradScaler: data: event ('built','skip','update'), scale, previous",
     "autocast": "first autocast region seen. data: dtype, device, nested_in_no_grad",
-    "autocast_use": "at the end, when enabled autocast regions were entered with gradients tracked. data: entered, "
-    "forwards_inside, forwards_outside (training forwards of models after the first entry), losses_inside",
+    "autocast_use": "at the end, when autocast was asked for with gradients tracked. data: entered, "
+    "refused (regions that torch switched off for want of the device or the type), forwards_inside, forwards_outside (training forwards of models after the first entry), losses_inside",
     "loader": "a DataLoader was iterated first. data: index, batch_size, n_samples, n_batches, shuffle, sampler, "
     "drop_last, num_workers, training (whether the next root forward tracked gradients), dataset, dataset_seen_as "
     "(index of the first loader over the same data)",
@@ -275,7 +276,9 @@ FACT_KINDS: Final[dict[str, str]] = {
     "early_matters, late_matters, only_first_position_matters, sensitivity; train_eval_gap: difference, loss_train, "
     "loss_eval; fit_one_batch: loss_before, loss_after, best, steps. Or: skipped, failed",
     "sample_neighbours": "nearest-neighbour label agreement. data: agreement, chance, n, dims, classes, n_repeated "
-    "(samples whose input occurs more than once), repeated_agreement (share of them with the same label)",
+    "(samples whose input occurs more than once), repeated_agreement (share of them with the same label). Of targets that are "
+    "values: unexplained (mean squared difference to the nearest sample's target over that of any two; ranks), "
+    "unexplained_error (its standard deviation when targets are shuffled), n, dims",
     "rows": "at the end, per model with floating inputs on the CPU: fingerprints of single samples. data: root, n_trained "
     "(rows of training forwards), n_distinct, n_again (rows that had been trained on before), first_pass (rows before the "
     "first one came back), n_evaluated (rows of forwards in evaluation mode after training began), n_met (of them: rows "

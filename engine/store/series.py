@@ -155,7 +155,10 @@ def _narrow(folder: Path, table: str) -> dict[str, Array]:
             parts += batches(path)
     columns: dict[str, Array] = {}
     for column in NARROW[table]:
-        found = [b.column(column).to_numpy(zero_copy_only=False) for b in parts if column in b.schema.names]
+        found = [  # a run recorded before this column was known has no values in it
+            b.column(column).to_numpy(zero_copy_only=False) if column in b.schema.names else np.full(b.num_rows, np.nan)
+            for b in parts
+        ]
         columns[column] = np.concatenate(found) if found else np.empty(0)
     return columns
 

@@ -16,7 +16,7 @@ class Watch(Observer):
 
     def __init__(self, recorder: Any) -> None:
         super().__init__(recorder)
-        self._counts = {"entered": 0, "forwards_inside": 0, "forwards_outside": 0, "losses_inside": 0}
+        self._counts = {"entered": 0, "refused": 0, "forwards_inside": 0, "forwards_outside": 0, "losses_inside": 0}
         self._device = "cpu"
         self._inside = False
         """Whether the forward that runs has been in a region."""
@@ -24,7 +24,23 @@ class Watch(Observer):
 
     def install(self) -> None:
         self.mute("before_root", "after_loss")
+        self.replace(torch.amp.autocast_mode.autocast, "__init__", self._wrap_init)
         self.replace(torch.amp.autocast_mode.autocast, "__enter__", self._wrap_enter)
+
+    def _wrap_init(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def init(
+            region: Any, device_type: str, dtype: Any = None, enabled: bool = True, *args: Any, **kwargs: Any
+        ) -> None:
+            original(region, device_type, dtype, enabled, *args, **kwargs)
+            if enabled and not getattr(region, "_enabled", True) and torch.is_grad_enabled() and not self.idle():
+                self.guard(self._refused)
+
+        return init
+
+    def _refused(self) -> None:
+        """Asked for, and switched off by torch: a device that is not there, a precision that it does not know."""
+        self._counts["refused"] += 1
+        self._where = self._where or user_frame()
 
     def _wrap_enter(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def enter(region: Any) -> Any:
@@ -60,5 +76,5 @@ class Watch(Observer):
             self._counts["losses_inside"] += 1
 
     def finish(self) -> None:
-        if self._counts["entered"]:
+        if self._counts["entered"] or self._counts["refused"]:
             self.recorder.fact("autocast_use", data=dict(self._counts), where=self._where)

@@ -41,6 +41,7 @@ COLUMNS: Final = (
     "target_majority",
     "in_nonfinite",
     "target_nonfinite",
+    "valid_rows",
 )
 """Columns of the `loss` table in the order in which `measure` packs them."""
 
@@ -54,6 +55,8 @@ class Rows:
     valid: Tensor | None
     """Which class ids count; None when all do."""
     family: Family
+    answered: Tensor | None = None
+    """Whether each sample has a target that counts; None where a target is all that a sample has."""
 
 
 def rows_of(function: str, prediction: Tensor, target: Any, ignore_index: int | None) -> Rows:
@@ -68,8 +71,12 @@ def rows_of(function: str, prediction: Tensor, target: Any, ignore_index: int | 
     else:
         x = x.reshape(x.shape[0], -1) if x.dim() > 1 else x.reshape(-1, 1)
     ids = y is not None and family == "classes" and not y.is_floating_point()
+    answered = None
     if y is not None:
         if ids:
+            samples = y if y.dim() > 1 else target._base  # sequences are often made flat for the loss
+            if ignore_index is not None and samples is not None and samples.dim() > 1 and samples.numel() == y.numel():
+                answered = (samples.detach() != ignore_index).flatten(1).any(1)
             y = y.reshape(-1)
         elif family == "classes" and y.dim() > 1:
             y = y.movedim(1, -1).reshape(-1, y.shape[1])
@@ -85,7 +92,7 @@ def rows_of(function: str, prediction: Tensor, target: Any, ignore_index: int | 
     valid = None
     if ids and y is not None and ignore_index is not None:
         valid = y != ignore_index
-    return Rows(x.float(), y, valid, family)
+    return Rows(x.float(), y, valid, family, answered)
 
 
 def confusion(rows: Rows, function: str) -> Tensor | None:
@@ -120,6 +127,7 @@ def measure(rows: Rows, function: str) -> Tensor:
     parts += _target(rows, nan) + _fit(rows, function, nan) + [bad]
     y = rows.target
     parts.append(nan if y is None else (~torch.isfinite(y)).sum().to(x.dtype))
+    parts.append(nan if rows.answered is None else rows.answered.to(x.dtype).mean())
     return torch.stack(parts)
 
 

@@ -20,6 +20,8 @@ GRID: Final = 8
 FEWEST: Final = 48
 """Below this many different samples the agreement says nothing."""
 MAX_CLASSES: Final = 256
+SHUFFLES: Final = 30
+"""Shuffled targets that tell how far chance alone goes."""
 _PRIME: Final = 2654435761
 """Knuth's multiplicative hash: spreads features over the folded ones, the same in every run."""
 
@@ -31,6 +33,8 @@ class Watch(Observer):
         super().__init__(recorder)
         self._inputs: list[Tensor] = []
         self._targets: list[Tensor] = []
+        self._values = False
+        """Whether targets are values to be predicted rather than labels."""
         self._kept = 0
         self._last: Tensor | None = None
         self._batch = 0
@@ -56,10 +60,12 @@ class Watch(Observer):
             target = target[:, 0]
         if target.dim() != 1 or len(target) != self._batch or call.prediction.shape[0] != len(target):
             return
-        if target.is_floating_point() and not bool((target == target.round()).all()):
+        values = target.is_floating_point() and not bool((target == target.round()).all())
+        if values and self._targets and not self._values:
             return
+        self._values = self._values or values
         self._inputs.append(inputs.cpu())
-        self._targets.append(target[: len(inputs)].long().cpu())
+        self._targets.append(target[: len(inputs)].double().cpu())
         self._kept += len(inputs)
 
     def finish(self) -> None:
@@ -68,9 +74,13 @@ class Watch(Observer):
         width = self._inputs[0].shape[1]
         pairs = [(x, y) for x, y in zip(self._inputs, self._targets, strict=True) if x.shape[1] == width]
         x, y = torch.cat([p[0] for p in pairs]).numpy(), torch.cat([p[1] for p in pairs]).numpy()
-        self.recorder.writer.sample("inputs", x)
-        self.recorder.writer.sample("targets", y)
-        data = agreement(x, y)
+        if self._values:
+            data = unexplained(x, y)
+        else:
+            y = y.astype(np.int64)
+            self.recorder.writer.sample("inputs", x)
+            self.recorder.writer.sample("targets", y)
+            data = agreement(x, y)
         if data is not None:
             self.recorder.fact("sample_neighbours", data=data)
 
@@ -104,22 +114,49 @@ def agreement(x: npt.NDArray[np.float32], y: npt.NDArray[np.int64]) -> dict[str,
     repeated = np.setdiff1d(np.arange(len(y)), first)
     same = float((y[repeated] == y[first[inverse[repeated]]]).mean()) if len(repeated) else float("nan")
     x, y = x[first], y[first]
-    spread = x.std(axis=0)
-    x = x[:, spread > 0] / spread[spread > 0]
     _, counts = np.unique(y, return_counts=True)
-    if len(y) < FEWEST or not 1 < len(counts) <= MAX_CLASSES or x.shape[1] == 0:
+    nearest = _nearest(x)
+    if len(y) < FEWEST or not 1 < len(counts) <= MAX_CLASSES or nearest is None:
         return None
-    norms = (x**2).sum(axis=1)
-    distance = norms[:, None] + norms[None, :] - 2 * x @ x.T
-    np.fill_diagonal(distance, np.inf)
-    nearest = distance.argmin(axis=1)
     shares = counts / len(y)
     return {
         "agreement": float((y[nearest] == y).mean()),
         "chance": float((shares**2).sum()),
         "n": len(y),
-        "dims": int(x.shape[1]),
+        "dims": int((x.std(axis=0) > 0).sum()),
         "classes": len(counts),
         "n_repeated": len(repeated),
         "repeated_agreement": same,
     }
+
+
+def unexplained(x: npt.NDArray[np.float32], y: npt.NDArray[np.float64]) -> dict[str, float | int] | None:
+    """Mean squared difference to the nearest sample's target, against that of any two (1: inputs tell nothing)."""
+    good = np.isfinite(x).all(axis=1) & np.isfinite(y)
+    x, first = np.unique(x[good].astype(np.float64), axis=0, return_index=True)
+    y = y[good][first]
+    nearest = _nearest(x)
+    if len(y) < FEWEST or not y.std() > 0 or nearest is None:
+        return None
+    y = np.argsort(np.argsort(y)).astype(np.float64)  # ranks: single large values decide nothing
+    scale = 2 * y.var()
+    generator = np.random.default_rng(0)
+    shuffled = [((p[nearest] - p) ** 2).mean() / scale for p in (generator.permutation(y) for _ in range(SHUFFLES))]
+    return {
+        "unexplained": float(((y[nearest] - y) ** 2).mean() / scale),
+        "unexplained_error": float(np.std(shuffled)),
+        "n": len(y),
+        "dims": int((x.std(axis=0) > 0).sum()),
+    }
+
+
+def _nearest(x: npt.NDArray[np.float64]) -> npt.NDArray[np.int64] | None:
+    """Index of each sample's nearest other one, in units of the features' spread."""
+    spread = x.std(axis=0) if len(x) else np.empty(0)
+    x = x[:, spread > 0] / spread[spread > 0] if len(x) else x
+    if len(x) < 2 or x.shape[1] == 0:
+        return None
+    norms = (x**2).sum(axis=1)
+    distance = norms[:, None] + norms[None, :] - 2 * x @ x.T
+    np.fill_diagonal(distance, np.inf)
+    return np.asarray(distance.argmin(axis=1), dtype=np.int64)

@@ -19,6 +19,9 @@ SECOND_CHOICE = frozenset({"graph.target_not_detached", "loss.padding_counted", 
 CRASHES = ("shape.mismatch", "dtype.mismatch", "device.mismatch", "data.index_out_of_range")
 """Causes where the failing line uses a name that was made wrongly elsewhere."""
 
+STORED = ("device.mismatch", "data.index_out_of_range")
+"""Of these the ones where rather a stored tensor is wrong, left on its device or too small, than what is passed on."""
+
 
 def locate(run: Run, cause: str, component: str | None, measured: SourceLocation | None) -> SourceLocation | None:
     """The likeliest lines, at most three: the cause's own pattern, what was measured, where the component is made."""
@@ -37,7 +40,7 @@ def locate(run: Run, cause: str, component: str | None, measured: SourceLocation
             searched, known = _around(tree, known), known[:1]
         near = [line for line in searched if line in known]
         if cause in CRASHES and known:
-            searched = made_from(tree, known[0])
+            searched = made_from(tree, known[0], held_first=cause in STORED)
             lines = known + searched
         elif cause in SECOND_CHOICE and known:
             lines = known + searched

@@ -157,7 +157,7 @@ def attention_masks(tree: ast.Module) -> Iterator[int]:
 
 
 def rearranged_entries(tree: ast.Module) -> Iterator[int]:
-    """Entries of a state that are made of others by cutting, joining, turning: `state["qkv"] = torch.cat([q, k, v])`."""
+    """Entries of a state made of others by cutting, joining, turning: `state["qkv"] = torch.cat([q, k, v])`."""
     turns = {"cat", "concat", "stack", "vstack", "hstack", "chunk", "split", "view", "reshape", "permute", "transpose"}
     turns |= {"t", "flip", "roll", "unflatten", "movedim", "swapaxes", "rearrange"}
     for node in ast.walk(tree):

@@ -52,8 +52,9 @@ def made(tree: ast.Module, component: str) -> Iterator[int]:
             return
 
 
-def made_from(tree: ast.Module, line: int) -> list[int]:
-    """Last assignments, in the same function, of the names that a failing line passes on; nearest first."""
+def made_from(tree: ast.Module, line: int, *, held_first: bool = False) -> list[int]:
+    """Where that was made which a failing line uses: last assignments of the names it passes on, in the same function,
+    and what its object holds. The latter comes first where sizes and devices of stored tables are at fault."""
     scope: ast.AST = tree
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef) and node.lineno <= line <= (node.end_lineno or node.lineno):
@@ -66,7 +67,27 @@ def made_from(tree: ast.Module, line: int) -> list[int]:
         if isinstance(a, ast.Name)
     }
     found = [at for name, at, _ in assignments(scope) if name in used and at < line]
-    return sorted(found, reverse=True)[:2]
+    names, held = sorted(set(found), reverse=True), list(_held(tree, line))
+    return [*held, *names][:2] if held_first else [*names[:1], *held[:1], *names[1:]][:2]
+
+
+def _held(tree: ast.Module, line: int) -> Iterator[int]:
+    """Where the object made what this line of its takes from itself, and who built the object that way."""
+    for cls in (n for n in ast.walk(tree) if isinstance(n, ast.ClassDef)):
+        if not cls.lineno <= line <= (cls.end_lineno or cls.lineno):
+            continue
+        taken = [
+            n
+            for n in ast.walk(cls)
+            if isinstance(n, ast.Attribute) and n.lineno == line and last_name(n.value) == "self"
+        ]
+        maker = next((m for m in cls.body if isinstance(m, ast.FunctionDef) and m.name == "__init__"), None)
+        given = {a.arg for a in maker.args.args[1:]} if maker is not None else set()
+        for name, at, value in assignments(maker) if maker is not None else ():
+            if name in {n.attr for n in taken} and isinstance(value, ast.Call):
+                yield at
+                if given & {n.id for n in ast.walk(value) if isinstance(n, ast.Name)}:
+                    yield from (c.lineno for c in all_calls(tree) if last_name(c.func) == cls.name)
 
 
 def key(node: ast.expr) -> str:

@@ -95,10 +95,8 @@ def _computed(tree: ast.Module, names: set[str]) -> Iterator[int]:
     """Arithmetic inside of functions with one of these names."""
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef) and node.name in names:
-            for s in ast.walk(node):
-                value = s.value if isinstance(s, (ast.Assign, ast.Return)) else None
-                if value is not None and any(isinstance(n, ast.BinOp) for n in ast.walk(value)):
-                    yield s.lineno
+            made = [s for s in ast.walk(node) if isinstance(s, (ast.Assign, ast.Return)) and s.value is not None]
+            yield from (s.lineno for s in made if any(isinstance(n, ast.BinOp) for n in ast.walk(s)))
 
 
 def target_makers(tree: ast.Module) -> Iterator[int]:
@@ -180,8 +178,10 @@ def ignored_labels(tree: ast.Module) -> Iterator[int]:
     told = {id(k.value) for call in all_calls(tree) for k in call.keywords if k.arg == "ignore_index"}
     tops = {id(value) for _, _, value in assignments(tree)}
     for node in ast.walk(tree):
+        if not isinstance(node, ast.expr) or id(node) in told or id(node) in tops:
+            continue
         named = isinstance(node, (ast.Name, ast.Attribute)) and key(node) in holding and isinstance(node.ctx, ast.Load)
-        if (named or _ignored(node)) and id(node) not in told and id(node) not in tops:
+        if named or _ignored(node):
             yield node.lineno
 
 

@@ -94,6 +94,22 @@ def judged(tree: ast.Module) -> Iterator[int]:
     found += [n.lineno for n in ast.walk(tree) if isinstance(n, ast.Compare) and _is_tensor_like(n)]
     inside = [line for line in found if any(a <= line <= b for a, b in spans)]
     yield from sorted(set(inside or found))
+    yield from _compared(tree, inside)
+
+
+def _compared(tree: ast.Module, lines: list[int]) -> Iterator[int]:
+    """In the function of these lines: where the values are taken that are compared, if they are compared as a whole."""
+    for function in (n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)):
+        if not any(function.lineno <= line <= (function.end_lineno or 0) for line in lines):
+            continue
+        compared = [n for n in ast.walk(function) if isinstance(n, ast.Compare) and _is_tensor_like(n)]
+        names = {m.id for n in compared for m in ast.walk(n) if isinstance(m, ast.Name)}
+        yield from (line for name, line, value in assignments(function) if name in names and _whole(value))
+
+
+def _whole(value: ast.expr) -> bool:
+    """An attribute or a call: something that was there as a whole, and not gathered."""
+    return isinstance(value, (ast.Attribute, ast.Call))
 
 
 def _is_off(node: ast.With) -> bool:
@@ -184,8 +200,7 @@ def weight_files(tree: ast.Module) -> Iterator[int]:
         for part in ast.walk(call)
     }
     for node in ast.walk(tree):
-        named = isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.endswith(endings)
-        if named and id(node) not in written:
+        if isinstance(node, ast.Constant) and str(node.value).endswith(endings) and id(node) not in written:
             yield node.lineno
 
 

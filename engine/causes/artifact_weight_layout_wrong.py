@@ -54,6 +54,7 @@ CAUSE = Cause(
         "eval.preprocessing_mismatch": "there the same model is given other inputs",
     },
     explains=("eval.metric_bug", "artifact.tied_weights_lost"),
+    intervention="none at run time: compare both models on one batch",
     next_measurement="outputs of both models on the same batch",
     source="ai-edge-torch#6",
 )

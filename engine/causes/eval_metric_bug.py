@@ -32,8 +32,10 @@ def weigh(case: Case) -> Iterator[Weight]:
     """Accuracies in the program's own log against those recomputed from what entered the loss in the same phase."""
     for evaluation, ours in ((True, case.eval_curve("accuracy")), (False, case.accuracy(grad=True))):
         printed = _printed(case, evaluation=evaluation)
-        if evaluation and printed and not ours.n:
-            yield from _without_loss(case, printed)
+        if printed and not ours.n:
+            yield from (
+                _without_loss(case, printed) if evaluation and case.accuracy(grad=True).n else _never(case, printed)
+            )
             continue
         if not printed or ours.n < 1 or ours.steps[-1] < 0.8 * case.n_steps:
             continue
@@ -117,6 +119,21 @@ def _without_loss(case: Case, printed: list[float]) -> Iterator[Weight]:
             chance=case.chance,
         )
         yield symptom(WEAK, f"the loss falls from {case.loss.first:.3g} to {case.loss.last:.3g} all the while")
+
+
+def _never(case: Case, printed: list[float]) -> Iterator[Weight]:
+    """No hits were counted by us: not a single one is printed from beginning to end, of a model that learns."""
+    if len(printed) < FEWEST or max(printed) > 0.0 or not case.learned:
+        return
+    yield supports(
+        STRONG,
+        f"the program prints an accuracy of 0 {len(printed)} times, while the loss falls from {case.loss.first:.3g} to "
+        f"{case.loss.last:.3g}: guessing would hit now and then, so predictions and labels are not compared one by one",
+        tool="error_diagnoser",
+        printed=0.0,
+        times=len(printed),
+    )
+    yield symptom(WEAK, "no accuracy could be recomputed from the loss", loss=case.loss.last)
 
 
 def _sound(case: Case) -> bool:

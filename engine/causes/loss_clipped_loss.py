@@ -6,6 +6,7 @@ Source: Karpathy, A Recipe for Training Neural Networks.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,8 @@ _CLAMPS = (
 )
 SILENT = 0.05
 """Share of steps without any gradient; where data are fitted within rounding there is none, but the loss is then small."""
+HELD = 0.05
+"""Share of hand-made errors above the clamp when most of the training is over; noise puts hardly any entry there."""
 CUT = 0.3
 """Share of the error behind the clamp, late in training, beyond which the clamp decides what is learned."""
 _LOSS_OPS = ("NllLoss", "MseLoss", "L1Loss", "SmoothL1Loss", "HuberLoss", "BinaryCrossEntropy", "KlDiv")
@@ -60,14 +63,22 @@ def weigh(case: Case) -> Iterator[Weight]:
 def _by_hand(case: Case) -> Iterator[Weight]:
     """An error that no loss function made, clamped entry by entry before its mean."""
     told = [t for f in case.run.facts("graph") for t in f.data.get("terms") or []]
-    clamped = [t for t in told if (b := [str(op) for op in t.get("below") or []])[1:2] and _is_clamped_error(b)]
+    clamped = [t for t in told if _clamps(t)]
     _, norm = case.run.scalar("grad_norm")
     norm = norm[np.isfinite(norm)]
     silent = float((norm == 0).mean()) if len(norm) else 0.0
-    if not clamped or (case.learned and silent < SILENT):
+    late = [f for f in case.run.facts("graph") if f.step > case.n_steps // 4]
+    cut = max((float(t.get("cut") or 0) for f in late for t in f.data.get("terms") or [] if _clamps(t)), default=0.0)
+    if not clamped or (case.learned and silent < SILENT and cut < HELD):
         return
+    if cut >= HELD:
+        yield symptom(
+            MODERATE,
+            f"late in training {100 * cut:.0f} % of the errors lie above the clamp and teach nothing",
+            cut_share=cut,
+        )
     yield supports(
-        STRONG if silent > SILENT or not case.learned else MODERATE,
+        STRONG if silent > SILENT or cut >= HELD or not case.learned else MODERATE,
         f"the errors are clamped before their mean goes into backward: {100 * silent:.0f} % of the steps have no gradient at all",
         tool="gradient_debugger",
         step=1,
@@ -76,6 +87,11 @@ def _by_hand(case: Case) -> Iterator[Weight]:
     )
     if not case.learned:
         yield symptom(MODERATE, f"the loss stays at {case.loss.last:.3g}", loss=case.loss.last)
+
+
+def _clamps(term: dict[str, Any]) -> bool:
+    below = [str(op) for op in term.get("below") or []]
+    return len(below) > 1 and _is_clamped_error(below)
 
 
 def _is_clamped_error(below: list[str]) -> bool:

@@ -134,6 +134,7 @@ CAUSE = Cause(
         "eval.underfit_stopped_early",
         "model.capacity_bottleneck",
     ),
+    intervention="load the earlier stage's state into the part",
     next_measurement="weights of the part at the start of each stage",
     source="training report of a code-search model",
 )

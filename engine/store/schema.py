@@ -211,7 +211,7 @@ FACT_KINDS: Final[dict[str, str]] = {
     "the root, in order), op_counts, reached [parameter names], n_reached, not_reached_trainable [names], "
     "n_not_reached, depth, n_nodes, truncated, sites (all loss sites in this graph), terms [{site (-1: no loss "
     "function), op, factor, weight (how many times the mean over its entries counts: n for a sum over n), below (what it is "
-    "made of), mixed}] (the summands of the root and what each is multiplied by; op 'constant': a number or a "
+    "made of), cut (share of the entries that a clamp holds down), mixed}] (the summands of the root and what each is multiplied by; op 'constant': a number or a "
     "term without gradient), chains {loss node: operations right before it}, checkpoint [nodes], patterns "
     "{softmax_before_log_softmax, sigmoid_before_bce_logits, softmax_before_nll, relu_before_mse … (bool), sqrt_nodes, "
     "n_matmul, n_nonlinear, singular_near_root [names]}",

@@ -191,3 +191,53 @@ def samples_of_different_lengths() -> None:
         rows = [torch.randn(1, 4) + 3 * t for t in y]
         F.cross_entropy(torch.cat([model(r) for r in rows]), y).backward()
         optimizer.step()
+
+
+@mini("eval.metric_bug")
+def tags_counted_along_the_wrong_axis(broken: bool) -> None:
+    """Tags of tokens: the largest score is looked for among positions, and positions are as many as tags."""
+    tokens = torch.randint(0, 6, (480, 6))
+    tags = 5 - tokens
+    wanted = F.one_hot(tags, 6).float()
+    model = nn.Sequential(nn.Embedding(6, 16), nn.ReLU(), nn.Linear(16, 6))
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for epoch in range(5):
+        for rows in torch.randperm(480).split(40):
+            scores = model(tokens[rows])
+            optimizer.zero_grad()
+            F.mse_loss(scores, wanted[rows]).backward()
+            optimizer.step()
+        guess = scores.argmax(1 if broken else 2)
+        right = (guess == tags[rows]).all(0) if broken else guess == tags[rows]
+        print(f"epoch {epoch} accuracy {right.float().mean():.3f}")
+
+
+@mini("data.targets_mostly_masked")
+def answers_cut_away_and_made_flat(broken: bool) -> None:
+    """As above, with labels shifted by one place and copied into one row of numbers."""
+    ids = torch.randint(2, 12, (480, 30))
+    target = torch.full_like(ids, -100)
+    ends = torch.randint(9, 30, (480,))
+    target[torch.arange(480), ends] = 13 - ids[torch.arange(480), ends]
+    kept = 16 if broken else 30
+    model = nn.Sequential(nn.Embedding(12, 16), nn.Linear(16, 12))
+    flat = (ids[:, 1:kept], target[:, 1:kept])
+    train(model, flat, lambda out, t: F.cross_entropy(out.reshape(-1, 12), t.reshape(-1)))
+
+
+@mini("loss.clipped_loss")
+def errors_cut_one_by_one(broken: bool) -> None:
+    """A sixth of the targets is far out; a clamp on each error leaves them unlearned, a Huber loss does not."""
+    x, y = line()
+    y = torch.where(x[:, 4] > 1.0, 6.0, y)
+
+    def loss_of(out: Tensor, t: Tensor) -> Tensor:
+        error = out[:, 0] - t
+        return (error**2).clamp(max=1.0).mean() if broken else F.huber_loss(out[:, 0], t)
+
+    train(mlp(6, 1), (x, y), loss_of, epochs=6)
+
+
+@lookalike("loss.clipped_loss")
+def clamp_that_is_never_reached() -> None:
+    train(mlp(6, 1), line(), lambda out, t: ((out[:, 0] - t) ** 2).clamp(max=100.0).mean(), epochs=6)

@@ -59,8 +59,13 @@ class Rows:
     """Whether each sample has a target that counts; None where a target is all that a sample has."""
 
 
-def rows_of(function: str, prediction: Tensor, target: Any, ignore_index: int | None) -> Rows:
-    """Bring prediction and target into rows, at most `MAX_ENTRIES` entries of them."""
+def rows_of(
+    function: str, prediction: Tensor, target: Any, ignore_index: int | None, sequences: int | None = None
+) -> Rows:
+    """Bring prediction and target into rows, at most `MAX_ENTRIES` entries of them.
+
+    `sequences` is how many the model was given: their targets are often made flat for the loss.
+    """
     family = FAMILY.get(function, "values")
     x = prediction.detach()
     y = target.detach() if isinstance(target, Tensor) else None
@@ -74,9 +79,11 @@ def rows_of(function: str, prediction: Tensor, target: Any, ignore_index: int | 
     answered = None
     if y is not None:
         if ids:
-            samples = y if y.dim() > 1 else target._base  # sequences are often made flat for the loss
-            if ignore_index is not None and samples is not None and samples.dim() > 1 and samples.numel() == y.numel():
-                answered = (samples.detach() != ignore_index).flatten(1).any(1)
+            samples = y
+            if sequences and y.dim() == 1 and len(y) > sequences and len(y) % sequences == 0:
+                samples = y.reshape(sequences, -1)
+            if ignore_index is not None and samples.dim() > 1:
+                answered = (samples != ignore_index).flatten(1).any(1)
             y = y.reshape(-1)
         elif family == "classes" and y.dim() > 1:
             y = y.movedim(1, -1).reshape(-1, y.shape[1])

@@ -211,7 +211,7 @@ class Watch(Observer):
         stats = None
         if full:
             ignore = call.arguments.get("ignore_index", -100 if call.function in WITH_CLASS_IDS else None)
-            rows = rows_of(call.function, call.prediction, call.target, ignore)
+            rows = rows_of(call.function, call.prediction, call.target, ignore, self._sequences)
             stats = measure(rows, call.function)
             self._confuse(site, call, confusion(rows, call.function))
             self._facts(site, call)

@@ -150,7 +150,7 @@ def unexplained(x: npt.NDArray[np.float32], y: npt.NDArray[np.float64]) -> dict[
     }
 
 
-def _nearest(x: npt.NDArray[np.float64]) -> npt.NDArray[np.int64] | None:
+def _nearest(x: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.int64] | None:
     """Index of each sample's nearest other one, in units of the features' spread."""
     spread = x.std(axis=0) if len(x) else np.empty(0)
     x = x[:, spread > 0] / spread[spread > 0] if len(x) else x

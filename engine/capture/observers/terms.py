@@ -46,8 +46,8 @@ _MOVES: Final = SHAPES | {"GatherBackward0", "MaskedSelectBackward0", "TakeBackw
 def terms(loss: torch.Tensor) -> list[dict[str, Any]]:
     """The summands of a loss. Each has `site` (-1: no loss function made it), `op`, `factor` (by what its value is
     multiplied), `weight` (how many times the mean over its entries counts: 1 for a mean, n for a sum over n entries),
-    `below` (operations it is made of, where no loss function made it) and `mixed` (it is multiplied by numbers of both
-    signs, as the score of a policy gradient is)."""
+    `below` (operations it is made of, where no loss function made it), `cut` (share of the entries above a clamp) and
+    `mixed` (it is multiplied by numbers of both signs, as the score of a policy gradient is)."""
     found: list[dict[str, Any]] = []
     stack: list[tuple[Any, float, float, bool]] = [(loss.grad_fn, 1.0, float(loss.numel()), False)]
     while stack and len(found) < MAX_TERMS:
@@ -59,6 +59,8 @@ def terms(loss: torch.Tensor) -> list[dict[str, Any]]:
         inputs = [f for f, _ in node.next_functions]
         steps = None if _is_even_power(node) else _factors(node, len(inputs))
         if steps is None:
+            cut = _cut(node)
+            told |= {} if cut is None else {"cut": cut}
             found.append({"site": -1, "op": node.name(), **told, "below": list(_below(node))})
             continue
         if node.name().startswith(("Add", "Sub")) and any(f is None for f in inputs):
@@ -71,6 +73,20 @@ def terms(loss: torch.Tensor) -> list[dict[str, Any]]:
                 step = 1.0 if math.isnan(sign) else sign
                 stack.append((following, factor * step, weight * math.copysign(size, step) * n, mixed))
     return found
+
+
+def _cut(node: Any) -> float | None:
+    """Share of the entries that a clamp holds down: no gradient flows through them. None for all that is no clamp."""
+    if not node.name().startswith(("ClampBackward", "ClampMaxBackward", "HardtanhBackward")):
+        return None
+    try:
+        values = getattr(node, "_saved_self", None)
+        highest = getattr(node, "_saved_max", getattr(node, "_saved_max_val", None))
+    except RuntimeError:  # freed, or changed in place
+        return None
+    if not isinstance(values, torch.Tensor) or not isinstance(highest, (int, float)) or not values.numel():
+        return None
+    return round(float((values.detach() > highest).float().mean()), 2)
 
 
 def _is_even_power(node: Any) -> bool:

@@ -79,11 +79,7 @@ def rows_of(
     answered = None
     if y is not None:
         if ids:
-            samples = y
-            if sequences and y.dim() == 1 and len(y) > sequences and len(y) % sequences == 0:
-                samples = y.reshape(sequences, -1)
-            if ignore_index is not None and samples.dim() > 1:
-                answered = (samples != ignore_index).flatten(1).any(1)
+            answered = _answered(y, ignore_index, sequences)
             y = y.reshape(-1)
         elif family == "classes" and y.dim() > 1:
             y = y.movedim(1, -1).reshape(-1, y.shape[1])
@@ -100,6 +96,13 @@ def rows_of(
     if ids and y is not None and ignore_index is not None:
         valid = y != ignore_index
     return Rows(x.float(), y, valid, family, answered)
+
+
+def _answered(ids: Tensor, ignore_index: int | None, sequences: int | None) -> Tensor | None:
+    """Whether each sample has a target that counts; None where a target is all that a sample has."""
+    if sequences and ids.dim() == 1 and len(ids) > sequences and len(ids) % sequences == 0:
+        ids = ids.reshape(sequences, -1)
+    return (ids != ignore_index).flatten(1).any(1) if ignore_index is not None and ids.dim() > 1 else None
 
 
 def confusion(rows: Rows, function: str) -> Tensor | None:

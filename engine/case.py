@@ -13,7 +13,7 @@ from aitia.engine.curves import Curve, Floats, listing, nanmax, nanmedian, phase
 from aitia.engine.printed import Printed, printed
 from aitia.engine.ranks import Ranks, ranks
 from aitia.engine.records import Fact, LayerInfo, LossSite, ParameterInfo, SourceLocation
-from aitia.engine.signature import Call, parse_signature
+from aitia.engine.signature import Call, parse_signature, wiped
 from aitia.engine.store.reader import Array, Floats32, Run
 
 __all__ = [
@@ -88,6 +88,11 @@ class Case:
         if not self.signatures:
             return []
         return parse_signature(max(self.signatures, key=lambda s: self.signatures[s]))
+
+    @cached_property
+    def wiped(self) -> int:
+        """Backward passes whose gradients were cleared before any step used them."""
+        return sum(wiped(parse_signature(text)) * n for text, n in self.signatures.items())
 
     def steps_where(self, predicate: object) -> int:
         """How many steps have a signature (list of calls) for which the predicate holds."""

@@ -33,3 +33,16 @@ def parse_signature(text: str) -> list[Call]:
         else:
             stack[-1].append(Call(match[2], int(match[3] or 0), int(match[4] or 1)))
     return [call for level in stack for call in level]
+
+
+def wiped(calls: list[Call]) -> int:
+    """Backward passes whose gradient a later zero_grad wiped before a step."""
+    lost, pending = 0, 0
+    for call in calls:
+        if call.letter == "B":
+            pending += call.times
+        elif call.letter == "Z":
+            lost, pending = lost + pending, 0
+        elif call.letter == "S":
+            pending = 0
+    return lost

@@ -20,6 +20,8 @@ def weigh(case: Case) -> Iterator[Weight]:
     k = nanmedian(n_backward)
     if not k >= 2 or case.n_steps < 5 or len(case.run.optimizers) > 1:
         return
+    if case.wiped > 0.5 * case.n_backward:
+        return  # cleared before each backward: nothing is summed
     ratio = _root_over_value(case)
     if ratio is None:
         return

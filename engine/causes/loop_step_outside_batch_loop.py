@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from aitia.engine.case import Call, Case
+from aitia.engine.case import Case
 from aitia.engine.causes.base import DECISIVE, Cause, Weight, supports
 
 
@@ -15,7 +15,7 @@ def weigh(case: Case) -> Iterator[Weight]:
     """Backward-zero_grad pairs without a step between them."""
     if case.n_steps < 1 or case.n_backward < 3 * case.n_steps:
         return
-    lost = sum(_lost(text) * n for text, n in ((_parse(t), n) for t, n in case.signatures.items()))
+    lost = case.wiped
     if lost < 0.5 * case.n_backward:
         return
     yield supports(
@@ -28,25 +28,6 @@ def weigh(case: Case) -> Iterator[Weight]:
         n_steps=case.n_steps,
         lost=lost,
     )
-
-
-def _parse(text: str) -> list[Call]:
-    from aitia.engine.case import parse_signature
-
-    return parse_signature(text)
-
-
-def _lost(calls: list[Call]) -> int:
-    """Backward passes whose gradient a later zero_grad wiped before a step."""
-    lost, pending = 0, 0
-    for call in calls:
-        if call.letter == "B":
-            pending += call.times
-        elif call.letter == "Z":
-            lost, pending = lost + pending, 0
-        elif call.letter == "S":
-            pending = 0
-    return lost
 
 
 CAUSE = Cause(

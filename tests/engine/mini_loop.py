@@ -171,6 +171,23 @@ def one_step_per_epoch(broken: bool) -> None:
             optimizer.step()
 
 
+@mini("loop.step_outside_batch_loop")
+def too_few_steps_to_learn(broken: bool) -> None:
+    """Many backward passes make one step, and the loss hardly moves: nothing is summed for all that."""
+    x = torch.randn(800, 12)
+    y = (x[:, 0] * x[:, 1] > 0).long()
+    model = mlp(12, 2, 64)
+    optimizer = Adam(model.parameters(), lr=5e-3)
+    for _ in range(30):
+        for bx, by in batches(x, y, size=40):
+            optimizer.zero_grad()
+            F.cross_entropy(model(bx), by).backward()
+            if not broken:
+                optimizer.step()
+        if broken:
+            optimizer.step()
+
+
 @lookalike("loop.step_outside_batch_loop")
 def full_batch_by_accumulation() -> None:
     """One step per epoch with the mean over all batches."""

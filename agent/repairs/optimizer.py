@@ -101,7 +101,7 @@ def frozen_by_mistake(accused: Accused) -> Patch | None:
 
 
 def _held_back(accused: Accused, source: Source) -> Patch | None:
-    """What is made frozen: `from_pretrained(table)`, which freezes unless told otherwise, and `requires_grad=False`."""
+    """What is made frozen: `from_pretrained(table)`, `requires_grad=False`, and what a condition on names freezes."""
     edits, tables = Edits(source), source.calls("from_pretrained")
     for call in [c for c in tables if "Embedding" in source.code(c.func)]:
         given = keyword(call, "freeze")
@@ -116,6 +116,9 @@ def _held_back(accused: Accused, source: Source) -> Patch | None:
         given = keyword(call, "requires_grad")
         if given is not None and _name(given.value) == "False":
             edits.replace(given.value, "True")
+    for assign in source.nodes(cst.Assign):
+        if last_name(assign.targets[0].target) == "requires_grad" and not isinstance(assign.value, cst.Name):
+            edits.replace(assign.value, "True")
     return accused.patch("do not make these parameters frozen", edits)
 
 

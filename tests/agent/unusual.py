@@ -8,6 +8,11 @@ CASES = {
     "a table that is frozen unless told": (
         "optimizer.frozen_by_mistake", "e = nn.Embedding.from_pretrained(t)\n", "(t)", "(t, freeze=False)",
     ),
+    "frozen by a part of its name": (
+        "optimizer.frozen_by_mistake",
+        "for n, p in m.named_parameters():\n    p.requires_grad = not n.startswith('a')\n",
+        "not n.startswith('a')", "True",
+    ),
     "a parameter that is made frozen": (
         "optimizer.frozen_by_mistake", "w = nn.Parameter(t, requires_grad=False)\n", "=False", "=True",
     ),

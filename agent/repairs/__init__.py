@@ -139,6 +139,7 @@ REPAIRS: Final[dict[str, Repair]] = {
     "optimizer.wrong_optimizer_stepped": optimizer.wrong_optimizer_stepped,
     "perf.rebuilt_every_step": samples.rebuilt_every_step,
     "perf.slow_optimizer": running.slow_optimizer,
+    "pipeline.stage_output_unused": copies.stage_output_unused,
     "precision.autocast_not_applied": running.autocast_not_applied,
     "precision.half_overflow": config.half_without_scaler,
     "precision.int_or_dtype_truncation": data.int_truncation,

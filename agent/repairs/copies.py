@@ -8,6 +8,8 @@ import libcst as cst
 
 from aitia.agent.repairs.accused import Accused, Edits, Patch, Source, last_name, positional, receiver, targets
 
+SAVED = re.compile(r"\.(pt|pth|bin|ckpt|safetensors|npz|npy|pkl|pickle|json|csv|parquet)$")
+"""Endings of files that one stage of a program hands to the next."""
 DECAY = 0.99
 """Of an average that is to be updated and never was: it follows within a hundred steps."""
 
@@ -78,6 +80,25 @@ def label_order_changed(accused: Accused) -> Patch | None:
         patch = accused.patch("number the classes by their sorted names", edits)
         if patch is not None:
             return patch
+    return None
+
+
+def stage_output_unused(accused: Accused) -> Patch | None:
+    """Load the file that was saved, not one that nobody writes."""
+    for source in accused.sources:
+        names = [n for n in source.nodes(cst.SimpleString) if SAVED.search(n.value.strip("'\""))]
+        written = {n.value.strip("'\"") for c in source.calls("save", "savez", "dump", "save_file", "to_csv", "open")
+                   for n in source.nodes(cst.SimpleString, c) if n in names}  # fmt: skip
+        read = [n for n in names if n.value.strip("'\"") not in written]
+        ends = {n.value.strip("'\"").rpartition(".")[2] for n in read}
+        unread = [w for w in written if sum(n.value.strip("'\"") == w for n in names) == 1]
+        fitting = [w for w in unread if w.rpartition(".")[2] in ends]
+        if len(fitting) != 1 or len({n.value.strip("'\"") for n in read}) != 1:
+            continue
+        edits = Edits(source)
+        for node in read:
+            edits.replace(node, f'"{fitting[0]}"')
+        return accused.patch(f"load {fitting[0]}, which the earlier stage saved", edits)
     return None
 
 

@@ -13,6 +13,11 @@ CASES = {
         "for n, p in m.named_parameters():\n    p.requires_grad = not n.startswith('a')\n",
         "not n.startswith('a')", "True",
     ),
+    "a file that nobody writes": (
+        "pipeline.stage_output_unused",
+        "torch.save(net.state_dict(), folder / 'last.pt')\nif (folder / 'best.pt').exists():\n    f(folder)\n",
+        "'best.pt'", '"last.pt"',
+    ),
     "a parameter that is made frozen": (
         "optimizer.frozen_by_mistake", "w = nn.Parameter(t, requires_grad=False)\n", "=False", "=True",
     ),

@@ -49,12 +49,12 @@ class Backward:
 
         @functools.wraps(original)
         def backward(*args: Any, **kwargs: Any) -> Any:
-            if recorder.passing and args and _fine(args[0]):
-                return original(*args, **kwargs)
+            if recorder.passing:
+                if args and self._passes(args[0]):
+                    return original(*args, **kwargs)
+                recorder.wake()
             if recorder.in_backward or recorder.idle():
                 return original(*args, **kwargs)
-            if recorder.passing:
-                recorder.wake()
             call = recorder.quick(self._begin, args, kwargs)
             recorder.in_backward = True
             start = time.perf_counter()
@@ -94,6 +94,27 @@ class Backward:
             self._undo.pop()()
 
     # ---- one call ----------------------------------------------------------------------------------------------
+
+    def _passes(self, root: Any) -> bool:
+        """In a step that is passed over: its loss, if nothing is the matter with it as far as one look can tell."""
+        value = math.nan
+        if isinstance(root, Tensor) and root.is_cpu and root.numel() == 1:
+            value = root.item()
+            if not math.isfinite(value):
+                return False
+        recorder = self._recorder
+        if recorder.latest:
+            value /= float(recorder.latest.get("loss_scale", 1.0))
+        recorder.tally["loss"] = recorder.tally.get("loss", 0.0) + value
+        self.n_backward += 1
+        self.total += 1
+        if recorder.watchful and isinstance(root, Tensor):
+            recorder.quick(self._watch, root)
+        return True
+
+    def _watch(self, root: Tensor) -> None:
+        self._recorder.forward.clear()
+        self._recorder.watch("before_backward", root, self._recorder.site_of(root))
 
     def _begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Call | None:
         recorder = self._recorder
@@ -260,11 +281,6 @@ class _Call:
 
 def _argument(args: tuple[Any, ...], kwargs: dict[str, Any], at: int, name: str) -> Any:
     return args[at] if len(args) > at else kwargs.get(name)
-
-
-def _fine(root: Any) -> bool:
-    """Whether nothing is the matter with a loss, as far as one look can tell."""
-    return not isinstance(root, Tensor) or root.numel() != 1 or not root.is_cpu or math.isfinite(root.item())
 
 
 def _mean(root: Tensor) -> float:

@@ -52,8 +52,8 @@ class Forward:
         self._unhide: Callable[[], None] | None = None
         self._evaluated = 0
         self._forwards = 0
-        self.n_forward = 0
-        """Gradient-tracked root forwards since the last step."""
+        self.n_forward: float = 0
+        """Gradient-tracked root forwards since the last step; nan where they were not counted."""
 
     def install(self) -> None:
         """Register the hooks. The registered functions themselves return early under a compiler: Dynamo traces them."""
@@ -135,6 +135,12 @@ class Forward:
             if recorder.thread:
                 return
             recorder.thread = threading.get_ident()
+        if recorder.passing:
+            if torch.is_grad_enabled():
+                self._light, self._depth = module, 0
+                recorder.quick(self._watch, module, args)
+                return
+            recorder.wake()  # an evaluation
         if recorder.pace.measuring:
             stack.append(module)
         else:
@@ -146,10 +152,22 @@ class Forward:
             self._depth -= 1
             return
         self._light = None
-        if self.root is not None and len(rest) == 2:
+        if self._recorder.passing:
+            if self.root is not None and len(rest) == 2:
+                self._recorder.quick(self._recorder.watch, "after_root", self.root, module, args, rest[0], rest[1])
+        elif self.root is not None and len(rest) == 2:
             own = self._recorder.quick if self._grad else self._recorder.own  # evaluations are described all the same
             own(self._end, module, args, rest[0], rest[1])
         self.root, self._kwargs = None, {}
+
+    def _watch(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        """A forward begins in a step that is passed over."""
+        recorder = self._recorder
+        self.root = root = recorder.registry.root(module)
+        if root is not None:
+            self.n_forward += 1
+            self._grad = True
+            recorder.watch("before_root", root, module, args, {} if args else _keyword_arguments())
 
     def outermost(self) -> nn.Module | None:
         """The module that the program itself has called and that runs now."""

@@ -7,12 +7,16 @@ from typing import Final, Literal
 
 BUDGET: Final[dict[str, float]] = {"light": 0.003, "normal": 0.01, "deep": math.inf}
 """Share of the step's own time that full measurements may take on average, unless the user names another."""
-SHORT: Final = 1e-3
-"""Seconds of a step below which single steps may be passed over: nobody reads a thousand of them a second."""
-PASSED: Final = 1.5
-"""Times the budget that reading a step without full measurement may take before such steps are passed over."""
-MAX_PASSED: Final = 50
-"""Steps in a row that are passed over: a loss that becomes NaN is seen all the same, everything else waits so long."""
+SHORT: Final = 0.05
+"""Seconds of a step below which only loss and gradients may be read between full measurements: nobody looks at twenty
+steps a second one by one."""
+FORGETFUL: Final = 0.003
+"""Seconds of a step below which even what would explain a NaN (the inputs of the forward) is not kept meanwhile: hooks
+that do nothing else cost a tenth of such a step."""
+PASSED: Final = 0.5
+"""Times the budget that the rest may take on such a step before it is left out."""
+LEARNED: Final = 4
+"""Steps without full measurement after which their cost is known."""
 FIRST: Final = 60
 """Steps from the start that are all measured: most faults show themselves here."""
 ALERT: Final = 8
@@ -46,6 +50,8 @@ class Pace:
         self._base = math.nan
         self._plain = math.nan
         self._since = 0
+        self._settled = False
+        self._bases = 0
         self._spent = 0.0
         self._allowance = ALLOWANCE[level]
         self._first = FIRST
@@ -59,6 +65,7 @@ class Pace:
             self._spent += ours
         else:
             self._base = _median(self._base, ours)
+            self._bases += 1
         extra = max(self._full - (0.0 if math.isnan(self._base) else self._base), LEAST * self._full)
         if math.isinf(self._budget) or math.isnan(extra):  # nan: no step was measured yet, its cost is unknown
             self.every = 1
@@ -66,22 +73,35 @@ class Pace:
             self.every = min(MAX_EVERY, max(1, math.ceil(extra / (self._budget * self._plain))))
         self._since = 0 if self.measuring else self._since + 1
         self._alert -= 1
-        due = self._since + 1 >= min(self.every, max(8, number // DENSITY))
-        self.measuring = number < self._first or self._spent < self._allowance or self._alert > 0 or due
+        wait = self._wait(number)
+        begins = number < self._first or self._spent < self._allowance
+        self.measuring = begins or self._alert > 0 or wait <= 0
         self.passing = 0
-        if self._plain < SHORT and not self.measuring and not math.isnan(self._base):
-            share = self._base / (PASSED * self._budget * self._plain)
-            self.passing = min(MAX_PASSED, math.ceil(share) - 1)
+        if not self.measuring and self._plain < SHORT and self._bases >= LEARNED:
+            self.passing = wait if self._base > PASSED * self._budget * self._plain else 0
 
-    def passed(self, took: float, steps: int) -> None:
-        """Steps were passed over, in so many seconds."""
+    def _wait(self, number: int) -> int:
+        """Steps until the next one that is due."""
+        every = self.every if self._settled else min(self.every, max(8, number // DENSITY))
+        return every - self._since - 1
+
+    def passed(self, number: int, took: float, ours: float, steps: int) -> None:
+        """Steps were passed over, in so many seconds, so many of them ours."""
         self._since += steps
-        self._plain = _median(self._plain, max(took / steps, 1e-6))
+        self._alert -= steps
+        self._plain = _median(self._plain, max((took - ours) / steps, 1e-6))
+        self.measuring = self._wait(number) <= 0
+
+    @property
+    def watchful(self) -> bool:
+        """Whether steps are long enough for keeping what would explain a NaN."""
+        return self._plain >= FORGETFUL
 
     def settle(self) -> None:
-        """From now on the budget rules: what the beginning is allowed counts as spent."""
+        """From now on the budget alone rules, as it does late in a long run."""
         self._allowance = self._spent
         self._first = 0
+        self._settled = True
 
     def alert(self) -> None:
         """Something unusual: look closely for a while."""

@@ -59,8 +59,8 @@ class Params:
         self._copies = Copies(recorder.level)
         self._open: list[StepReading] = []
         self._rows = np.empty((0, WIDTH))
-        self._n_passed = 0
-        self._passed_since = 0.0
+        self._latest: StepReading | None = None
+        """The step that ended last."""
         self._entries: dict[int, tuple[tuple[int, ...], list[ParameterEntry]]] = {}
         self._handles: list[Any] = []
         self._written = 0
@@ -73,12 +73,15 @@ class Params:
         recorder = self._recorder
 
         def before(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-            if not (recorder.passing or recorder.idle()):
+            if recorder.passing and recorder.safe(recorder.quiet.read, optimizer):
+                return
+            recorder.wake()
+            if not recorder.idle():
                 recorder.own(self._before, optimizer, args, kwargs)
 
         def after(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
             if recorder.passing:
-                recorder.quick(self._passed, optimizer)
+                recorder.safe(recorder.quiet.stepped, optimizer)
             elif not recorder.idle():
                 recorder.own(self._after, optimizer)
 
@@ -149,27 +152,25 @@ class Params:
         recorder.tell("after_step", optimizer)
         recorder.resolve()
         self._finish_row(step)
+        self._latest = step
         recorder.steps.stepped(entry, increased)
+        self._latest = None
         recorder.backward.stepped(step.entries)
 
-    def _passed(self, optimizer: torch.optim.Optimizer) -> None:
-        """A step that is passed over is counted."""
-        recorder = self._recorder
-        entry = recorder.registry.optimizer(optimizer)
-        entry.n_steps += 1
-        recorder.session.step += 1
-        self._round = {entry.index}
-        if not self._n_passed:
-            self._passed_since = recorder.steps.cut
-        self._n_passed += 1
-        if self._n_passed >= recorder.pace.passing:
-            recorder.wake()
+    def rest(self) -> bool:
+        """Leave the next steps of the optimizer that has just stepped to `quiet`; False where that cannot be."""
+        recorder, step = self._recorder, self._latest
+        optimizer = step.entry.ref() if step is not None else None
+        if step is None or optimizer is None or step.closure or step.carried != (0.0, 0.0) or step.scaled:
+            return False
+        self._round = {step.entry.index}
+        return recorder.quiet.begin(step.entry, optimizer, step.columns[: len(step.pairs)], recorder.pace.passing)
 
-    def wake(self) -> None:
-        """Steps are read again."""
-        if self._n_passed:
-            self._recorder.pace.passed(time.perf_counter() - self._passed_since, self._n_passed)
-            self._n_passed = 0
+    def write(self, steps: npt.NDArray[np.int64], matrices: npt.NDArray[np.float32]) -> None:
+        """Rows with gradients only."""
+        if self._written < MAX_WRITTEN:
+            self._written += matrices.nbytes
+            self._recorder.writer.wide_rows("param", steps, matrices)
 
     def _take_in_others(self, stepping: OptimizerEntry) -> bool:
         """Take in what optimizers hold that were built and have not stepped: one of them may never do."""
@@ -250,6 +251,7 @@ class Params:
         self, step: StepReading, gradients: list[Tensor], columns: npt.NDArray[np.intp], held: int, scale: Any
     ) -> None:
         factor = 1.0 / float(scale) if isinstance(scale, Tensor) else 1.0  # fused optimizers unscale inside the step
+        step.scaled = factor != 1.0
         rows, unread = self._measure(gradients)
         numbers = rows[:, _GRADIENT]
         if factor != 1.0:

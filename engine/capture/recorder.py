@@ -22,6 +22,7 @@ from aitia.engine.capture.observers import all_observers
 from aitia.engine.capture.observers.base import Observer
 from aitia.engine.capture.pace import Pace
 from aitia.engine.capture.params import Params
+from aitia.engine.capture.quiet import Quiet
 from aitia.engine.capture.registry import Registry
 from aitia.engine.capture.session import Session
 from aitia.engine.capture.signature import Signature
@@ -64,7 +65,9 @@ class Recorder:
         """True while we compute something ourselves; hooks ignore what happens then."""
         self.off = False
         self.passing = False
-        """True while whole steps are passed over, see `pace`: they are counted, and their losses looked at for NaN."""
+        """True while steps are passed over, see `pace`: only their losses and gradients are read, see `quiet`."""
+        self.watchful = False
+        """True while steps are passed over and what would explain a NaN is kept all the same."""
         self.compiled = False
         """Whether the program compiles: a compiler guards on the hooks that are there, so they stay."""
         self.in_backward = False
@@ -88,6 +91,7 @@ class Recorder:
         self.forward = Forward(self)
         self.backward = Backward(self)
         self.params = Params(self)
+        self.quiet = Quiet(self)
         self.steps = Steps(self)
         self.observers: list[Observer] = []
         self._told: dict[str, tuple[Callable[..., None], ...]] = {}
@@ -237,19 +241,27 @@ class Recorder:
             if not busy:
                 self.spent += time.perf_counter() - start
 
+    def watch(self, event: str, *args: Any) -> None:
+        """In a step that is passed over: call this method of the observers that have to see every step."""
+        for observer in self.observers:
+            if observer.watchful:
+                self.safe(getattr(observer, event), *args)
+
     def pass_over(self) -> None:
-        """Read nothing of the next steps."""
-        if not (self.compiled or self.off):
-            self.passing = True
-            self.forward.sleep()
+        """Of the next steps only loss and gradients are read."""
+        if not (self.compiled or self.off) and self.params.rest():
+            self.passing, self.watchful = True, self.pace.watchful
+            if not self.watchful:
+                self.forward.sleep()
 
     def wake(self) -> None:
-        """Read again: as many steps as were due have been passed over, or something unusual happens."""
+        """Read all again: as many steps as were due have been passed over, or something unusual happens."""
         if self.passing:
-            self.passing = False
-            self.params.wake()
+            counted = self.watchful
+            self.passing = self.watchful = False
             self.forward.wake()
-            self.steps.begin_anew()
+            self.safe(self.quiet.end)
+            self.steps.begin_anew(counted)
 
     def listen(self, observer: Observer, events: tuple[str, ...], on: bool) -> None:
         """Whether these events are told to this observer; one that has nothing left to do costs nothing."""

@@ -25,6 +25,7 @@ class Signature:
         self._recorder = recorder
         self._calls: list[list[str | int]] = []
         self._last: str | None = None
+        self._partial = False
         self._facts = 0
         self.counts: Counter[str] = Counter()
 
@@ -42,6 +43,9 @@ class Signature:
         """A step ended."""
         line = self.line()
         self._calls = []
+        if self._partial:
+            self._partial = False
+            return
         if line in self.counts or len(self.counts) < MAX_COUNTED:
             self.counts[line] += 1
         if line != self._last and self._facts < MAX_FACTS:
@@ -49,9 +53,9 @@ class Signature:
             self._recorder.fact("signature", data={"signature": line})
         self._last = line
 
-    def forget(self) -> None:
-        """What was called since the last step is not all that was."""
-        self._calls = []
+    def forget(self, partial: bool) -> None:
+        """What was called since the last step is not all that was; `partial`: nor will it be when the step ends."""
+        self._calls, self._partial = [], partial
 
     def line(self) -> str:
         """The calls since the last step."""
@@ -59,7 +63,7 @@ class Signature:
 
     def finish(self) -> None:
         """The end of the run: how often each order occurred; what came after the last step counts too."""
-        if self._calls:
+        if self._calls and not self._partial:
             line = self.line()
             self.counts[line] += 1
             if line != self._last and self._facts < MAX_FACTS:

@@ -41,6 +41,8 @@ class StepReading:
         self.weights = 0.0
         self.started = 0.0
         self.carried = (0.0, 0.0)
+        self.scaled = False
+        """Whether the gradients that it was given are still multiplied by a loss scale."""
 
     @property
     def entries(self) -> list[ParameterEntry]:

@@ -43,7 +43,8 @@ class Steps:
         self._weights = 0.0
         self._held = 0.0
         self._unheld = 0.0
-        self._usual = math.nan
+        self.usual = math.nan
+        """Running mean of the gradients' norm."""
         self._device = torch.cuda.is_available()
 
     def start(self) -> None:
@@ -51,15 +52,15 @@ class Steps:
         self.cut = time.perf_counter()
         self._recorder.spent = 0.0
 
-    def begin_anew(self) -> None:
-        """Steps were passed over: nothing that was gathered since belongs to the step that begins now."""
+    def begin_anew(self, counted: bool) -> None:
+        """Steps were passed over; of the one that goes on now, if one does, the order of calls is not known."""
         recorder = self._recorder
-        recorder.tally.clear()
-        recorder.latest.clear()
-        recorder.signature.forget()
-        recorder.forward.n_forward = 0
-        recorder.backward.next_step()
-        self.start()
+        within = bool(recorder.tally or recorder.backward.n_backward)
+        recorder.signature.forget(within)
+        if not counted:
+            recorder.forward.n_forward = math.nan if within else 0
+        self._gradient = math.nan
+        recorder.spent = 0.0
 
     def gradient(self, norm: float) -> None:
         """Global gradient norm of the step that just ended."""
@@ -98,7 +99,7 @@ class Steps:
             recorder.pace.step(recorder.step, row["step_s"], row["recorder_s"])
         if alive <= 1:
             self.flush()
-            if recorder.pace.passing:
+            if recorder.pace.passing and row["n_zero_grad"] and not row["carried_grad_norm"]:
                 recorder.pass_over()
 
     def _gather(self) -> dict[str, Any]:
@@ -169,11 +170,11 @@ class Steps:
                 own[name] = value
 
     def _alert(self, norm: float) -> None:
-        if math.isnan(norm) or norm > JUMP * self._usual or math.isinf(norm):
-            if not (math.isnan(norm) and math.isnan(self._usual)):
+        if math.isnan(norm) or norm > JUMP * self.usual or math.isinf(norm):
+            if not (math.isnan(norm) and math.isnan(self.usual)):
                 self._recorder.pace.alert()
         else:
-            self._usual = norm if math.isnan(self._usual) else 0.9 * self._usual + 0.1 * norm
+            self.usual = norm if math.isnan(self.usual) else 0.9 * self.usual + 0.1 * norm
 
     def flush(self) -> None:
         """Write the row that is open."""

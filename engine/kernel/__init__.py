@@ -15,7 +15,8 @@ Both paths take the same arguments and give the same numbers (`tests/kernel` com
 - `before`: None, or a list of tensors (or None) as long as `tensors`, of the same shapes: what these were before.
 
 Returned are the indices of tensors that cannot be read here (on a device, sparse, complex, without data); their rows
-are NaN. Nothing in here imports torch.
+are NaN. `gradients(parameters, out, at, threads)` does the same with the gradients that these have, without a Python
+object for each of them, and returns the norm over all; `count` is -1 where there is none. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -29,27 +30,28 @@ from typing import Any, Final
 from aitia.engine.kernel import pure
 from aitia.engine.kernel.fields import AT, CHANNELS, FEATURES_LAST, FIELDS, FLAT, WIDTH
 
-__all__ = ["AT", "CHANNELS", "FEATURES_LAST", "FIELDS", "FLAT", "PATH", "WIDTH", "measure", "why"]
+__all__ = ["AT", "CHANNELS", "FEATURES_LAST", "FIELDS", "FLAT", "PATH", "WIDTH", "gradients", "measure", "why"]
 
 SWITCH: Final = "AITIA_KERNEL"
 """Environment variable; `0` chooses the numpy path although a compiled one is there."""
 REPORT: Final = Path(__file__).with_name("build.json")
 """What the build hook left: {compiler} or {failed}."""
 
+Gradients = Callable[[Sequence[Any], Any, int, int], float]
 Measure = Callable[[Sequence[Any], Any, int, int, float | None, float | None, int, Sequence[Any] | None], list[int]]
 
 
-def _chosen() -> tuple[Measure, str]:
+def _chosen() -> tuple[Measure, Gradients, str]:
     if os.environ.get(SWITCH) != "0":
         try:
             # Built by hatch_build.py, absent where there was no compiler; so no type checker can know it.
             from aitia.engine.kernel import _statistics  # type: ignore[attr-defined,unused-ignore]
 
             if _statistics.FIELDS == WIDTH:
-                return _statistics.measure, "compiled"
-        except ImportError:
+                return _statistics.measure, _statistics.gradients, "compiled"
+        except (ImportError, AttributeError):  # not built, or built from an older source
             pass
-    return pure.measure, "numpy"
+    return pure.measure, pure.gradients, "numpy"
 
 
 def why() -> tuple[str, str]:
@@ -64,4 +66,4 @@ def why() -> tuple[str, str]:
     return "numpy", report.get("failed", "not built: install with `pip install .` where a C++ compiler is on PATH")
 
 
-measure, PATH = _chosen()
+measure, gradients, PATH = _chosen()

@@ -60,6 +60,16 @@ def measure(  # noqa: PLR0917 - the compiled one takes them by position, which i
     return unread
 
 
+def gradients(parameters: Sequence[Any], out: Any, at: int, threads: int) -> float:
+    """See the package's docstring."""
+    found = [p.grad for p in parameters]
+    measure(found, out, at, 0, None, None, threads, None)
+    rows = np.frombuffer(out, np.float64).reshape(-1, WIDTH)[at : at + len(found)]
+    rows[[g is None for g in found], COUNT] = -1
+    norms = rows[rows[:, COUNT] >= 0, L2]
+    return float(np.sqrt(norms @ norms))
+
+
 def entries(x: Any) -> Array | None:
     """Entries of a host tensor or array in a type that holds them all, float32 or float64; None for anything else."""
     try:

@@ -102,30 +102,49 @@ class Segment:
         """Whether it is time for the next segment."""
         return self._batches >= SEGMENT_BATCHES or self._file.tell() >= SEGMENT_BYTES
 
-    def wide(self, step: int, values: npt.NDArray[np.float32]) -> None:
-        """Take one row of a wide table; `values` is [statistics, subjects]."""
-        self._steps.append(step)
-        self._values.append(values)
+    def wide(self, step: int | npt.NDArray[np.int64], values: npt.NDArray[np.float32]) -> None:
+        """Take one row of a wide table; `values` is [statistics, subjects]. With an array of steps, one for each."""
+        if isinstance(step, int):
+            self._steps.append(step)
+            self._values.append(values)
+        else:
+            self.flush()
+            self._write_wide(step, values)
 
-    def narrow(self, row: Mapping[str, float | int]) -> None:
-        """Take one row of a narrow table."""
-        self._rows.append(row)
+    def narrow(self, row: Mapping[str, Any]) -> None:
+        """Take one row of a narrow table; arrays instead of numbers are many rows."""
+        if isinstance(next(iter(row.values()), None), np.ndarray):
+            self.flush()
+            self._write_columns(row)
+        else:
+            self._rows.append(row)
 
     def flush(self) -> None:
         """Write what was taken as one batch."""
         if self._steps:
-            block = np.stack(self._values)  # [rows, statistics, subjects]
-            columns = [pa.array(self._steps, pa.int64())]
-            for index in range(len(self._names)):
-                flat = pa.array(np.ascontiguousarray(block[:, index, :], dtype=np.float32).ravel())
-                columns.append(pa.FixedSizeListArray.from_arrays(flat, self.width))
-            self._write(pa.record_batch(columns, schema=self._schema))
+            self._write_wide(self._steps, np.stack(self._values))
             self._steps.clear()
             self._values.clear()
         if self._rows:
             columns = [self._column(name) for name in self._names]
             self._write(pa.record_batch(columns, schema=self._schema))
             self._rows.clear()
+
+    def _write_wide(self, steps: Any, block: npt.NDArray[np.float32]) -> None:
+        """`block` is [rows, statistics, subjects]."""
+        columns = [pa.array(steps, pa.int64())]
+        for index in range(len(self._names)):
+            flat = pa.array(np.ascontiguousarray(block[:, index, :], dtype=np.float32).ravel())
+            columns.append(pa.FixedSizeListArray.from_arrays(flat, self.width))
+        self._write(pa.record_batch(columns, schema=self._schema))
+
+    def _write_columns(self, given: Mapping[str, npt.NDArray[Any]]) -> None:
+        n = len(next(iter(given.values())))
+        columns = []
+        for field in self._schema:
+            left_out = np.full(n, -1 if field.name in INTEGER_COLUMNS else math.nan)
+            columns.append(pa.array(given.get(field.name, left_out).astype(field.type.to_pandas_dtype())))
+        self._write(pa.record_batch(columns, schema=self._schema))
 
     def _write(self, batch: pa.RecordBatch) -> None:
         self._writer.write_batch(batch)

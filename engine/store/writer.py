@@ -84,6 +84,18 @@ class RunWriter:
         """One row of a narrow table; columns that are left out become NaN."""
         self._put("narrow", (table, row))
 
+    def wide_rows(self, table: str, steps: npt.NDArray[np.int64], values: npt.NDArray[np.float32]) -> None:
+        """Many rows of a wide table at once; `values` is [rows, statistics, subjects]."""
+        if self._bytes_in - self._bytes_out > MAX_QUEUED_BYTES:
+            self.dropped += len(steps)
+            return
+        self._bytes_in += values.nbytes
+        self._put("wide", (table, steps, values))
+
+    def narrow_rows(self, table: str, columns: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Many rows of a narrow table at once, column by column."""
+        self._put("narrow", (table, columns))
+
     def subject(self, kind: str, index: int, record: Record | Mapping[str, Any]) -> None:
         """Describe (or describe anew) one layer, parameter, optimizer, loss site."""
         self._put("subject", (kind, index, record))
@@ -298,7 +310,7 @@ class RunWriter:
 def _kind(item: tuple[str, Any]) -> tuple[str, int]:
     """(table, width) of a row: what can stand in one segment."""
     what, row = item
-    return str(row[0]), int(row[2].shape[1]) if what == "wide" else 0
+    return str(row[0]), int(row[2].shape[-1]) if what == "wide" else 0
 
 
 def new_run_id(root: Path, name: str, now: float | None = None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aitia.engine.capture.pace import ALLOWANCE, BUDGET, FIRST, MAX_PASSED, SHORT, Pace
+from aitia.engine.capture.pace import ALLOWANCE, BUDGET, FIRST, MAX_EVERY, SHORT, Pace
 
 PLAIN, FULL, BASE = 0.010, 0.012, 0.001
 """Seconds of a step by itself, and of the recorder in a measured and in any other step."""
@@ -59,8 +59,8 @@ def test_a_budget_of_the_user_takes_the_levels_place() -> None:
     assert 5 < measured[1] / measured[0] < 20
 
 
-def test_steps_are_passed_over_only_in_programs_of_very_short_steps() -> None:
-    """A step of a few hundred microseconds is passed over when reading it would take too much of it."""
+def test_steps_are_passed_over_only_in_programs_of_short_steps() -> None:
+    """All but loss and gradients is left out of a short step when reading it would take too much of the time."""
     passing = {}
     for plain in (SHORT / 4, 2 * SHORT):
         pace = Pace("normal")
@@ -72,5 +72,5 @@ def test_steps_are_passed_over_only_in_programs_of_very_short_steps() -> None:
             pace.step(200, 5 * plain, 4 * plain)
         passing[plain] = pace.passing
 
-    assert 0 < passing[SHORT / 4] <= MAX_PASSED
+    assert 0 < passing[SHORT / 4] <= MAX_EVERY
     assert passing[2 * SHORT] == 0

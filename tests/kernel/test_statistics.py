@@ -14,6 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from aitia.engine import kernel
 from aitia.engine.kernel import AT, CHANNELS, FEATURES_LAST, FIELDS, FLAT, WIDTH, pure
 
 _statistics = pytest.importorskip("aitia.engine.kernel._statistics", reason="no compiler built the kernel here")
@@ -279,3 +280,28 @@ def test_a_tensor_of_an_older_torch_is_read_through_its_capsule() -> None:
     x = torch.arange(6.0).reshape(2, 3).requires_grad_()
 
     np.testing.assert_array_equal(rows_of(_statistics.measure, [Old(x)]), rows_of(_statistics.measure, [x]))
+
+
+def test_gradients_of_many_parameters_in_one_call() -> None:
+    """Rows are those of `measure`; a parameter without a gradient has a count of -1; the norm is over all."""
+    parameters = [torch.nn.Parameter(torch.randn(n)) for n in (3, 5000, 7)]
+    parameters[0].grad, parameters[1].grad = torch.randn(3), torch.randn(5000)
+    expected = np.empty((2, WIDTH))
+    pure.measure([parameters[0].grad, parameters[1].grad], expected, 0, FLAT, None, None, 1, None)
+
+    for gradients in (kernel.gradients, pure.gradients):
+        out = np.zeros((4, WIDTH))
+        norm = gradients(parameters, out, 1, 1)
+
+        assert norm == pytest.approx(np.hypot(*expected[:, AT["l2"]]), rel=1e-6)
+        np.testing.assert_allclose(out[1:3], expected, rtol=1e-5, atol=1e-9)
+        assert out[3, AT["count"]] == -1
+        assert not out[0].any()
+
+
+def test_a_gradient_that_is_not_finite_shows_in_the_norm() -> None:
+    """So that one number tells whether anything is the matter."""
+    parameter = torch.nn.Parameter(torch.zeros(2))
+    parameter.grad = torch.tensor([1.0, float("nan")])
+
+    assert all(np.isnan(g([parameter], np.empty((1, WIDTH)), 0, 1)) for g in (kernel.gradients, pure.gradients))

@@ -76,6 +76,9 @@ class Observer:
     Both dictionaries are cleared by the recorder when a `step` row was written.
     """
 
+    watchful = False
+    """Whether it is told of forwards, losses and backward calls in steps that are passed over, too."""
+
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
         self._undo: list[Callable[[], None]] = []

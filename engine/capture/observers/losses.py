@@ -123,7 +123,10 @@ class Watch(Observer):
 
     def _wrap(self, name: str, parameters: tuple[str, ...], original: Callable[..., Any]) -> Callable[..., Any]:
         def loss(*args: Any, **kwargs: Any) -> Any:
-            if self._inside or self.recorder.passing or self.recorder.idle() or torch._C._current_graph_task_id() != -1:
+            recorder = self.recorder
+            if recorder.passing and not recorder.watchful:
+                return original(*args, **kwargs)
+            if self._inside or recorder.idle() or torch._C._current_graph_task_id() != -1:
                 return original(*args, **kwargs)
             self._inside = True
             try:
@@ -133,7 +136,8 @@ class Watch(Observer):
                 raise
             finally:
                 self._inside = False
-            self.recorder.quick(self._seen, name, {**dict(zip(parameters, args, strict=False)), **kwargs}, result)
+            see = self._passed if recorder.passing else self._seen
+            recorder.quick(see, name, {**dict(zip(parameters, args, strict=False)), **kwargs}, result)
             return result
 
         return loss
@@ -195,6 +199,15 @@ class Watch(Observer):
             self.recorder.tell("after_loss", call)
         if not grad or self._spent < ALLOWANCE:
             self._spent += time.perf_counter() - start
+
+    def _passed(self, function: str, arguments: dict[str, Any], result: Any) -> None:
+        """In a step that is passed over: for those who would explain a NaN."""
+        prediction, target = _operands(arguments)
+        if isinstance(prediction, Tensor) and isinstance(result, Tensor) and torch.is_grad_enabled():
+            site = self._site(function)
+            mark(result, SITE_MARK, site.index)
+            call = LossCall(site.index, function, arguments, prediction, target, result, True)
+            self.recorder.watch("after_loss", call)
 
     def _row(self, site: _Site, call: LossCall, full: bool) -> None:
         value = call.result

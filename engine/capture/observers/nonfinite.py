@@ -37,6 +37,8 @@ HELD_ENTRIES: Final = 1_000_000
 class Watch(Observer):
     """Two sentinels, and the searches that they set off."""
 
+    watchful = True
+
     def __init__(self, recorder: Any) -> None:
         super().__init__(recorder)
         self._facts = 0

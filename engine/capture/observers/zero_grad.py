@@ -31,7 +31,11 @@ class Watch(Observer):
 
     def _wrap(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def zero_grad(owner: Any, *args: Any, **kwargs: Any) -> Any:
-            if self._depth or self.recorder.passing or self.idle():
+            if self.recorder.passing:
+                tally = self.recorder.tally
+                tally["n_zero_grad"] = tally.get("n_zero_grad", 0.0) + 1
+                return original(owner, *args, **kwargs)
+            if self._depth or self.idle():
                 return original(owner, *args, **kwargs)
             self._depth += 1
             try:

@@ -12,7 +12,7 @@
 
 namespace {
 
-PyObject *s_exchange, *s_dlpack, *s_detach;
+PyObject *s_exchange, *s_dlpack, *s_detach, *s_grad;
 
 // The C function by which tensors of a type describe themselves, or null. Types are few and live long.
 int (*exchange_of(PyTypeObject* type))(void*, dlpack::Tensor*) {
@@ -150,6 +150,45 @@ PyObject* measure(PyObject*, PyObject* const* args, Py_ssize_t count) {
   }
 }
 
+// The same of the gradients that parameters have; of one that has none COUNT is -1. Returns the norm over all.
+PyObject* gradients(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  if (count != 4) {
+    PyErr_SetString(PyExc_TypeError, "gradients(parameters, out, at, threads) takes all 4");
+    return nullptr;
+  }
+  Held held;
+  Request q{};
+  const Py_ssize_t n = length(args[0]), at = PyLong_AsSsize_t(args[2]);
+  q.threads = int(PyLong_AsLong(args[3]));
+  if (PyErr_Occurred() || PyObject_GetBuffer(args[1], &held.buffer, PyBUF_WRITABLE | PyBUF_C_CONTIGUOUS) != 0) return nullptr;
+  if (at < 0 || (at + n) * Py_ssize_t(FIELDS * sizeof(double)) > held.buffer.len) {
+    PyErr_SetString(PyExc_ValueError, "out: not enough rows of 8-byte floats for these tensors");
+    return nullptr;
+  }
+  q.rows = static_cast<double*>(held.buffer.buf) + at * FIELDS;
+  q.tensors = PyList_New(n);
+  if (!q.tensors) return nullptr;
+  held.objects.push_back(q.tensors);
+  for (Py_ssize_t i = 0; i < n; i++) {
+    PyObject* gradient = PyObject_GetAttr(item(args[0], i), s_grad);
+    if (!gradient || PyList_SetItem(q.tensors, i, gradient) != 0) return nullptr;
+  }
+  try {
+    PyObject* unread = measured(q, n, held);
+    if (!unread) return nullptr;
+    Py_DECREF(unread);
+  } catch (const std::bad_alloc&) {
+    return PyErr_NoMemory();
+  }
+  double square = 0;
+  for (Py_ssize_t i = 0; i < n; i++) {
+    double* row = q.rows + i * FIELDS;
+    if (PyList_GetItem(q.tensors, i) == Py_None) row[COUNT] = -1;
+    else if (row[COUNT] >= 0) square += row[L2] * row[L2];
+  }
+  return PyFloat_FromDouble(std::sqrt(square));
+}
+
 struct Scanning { View view; std::atomic<uint64_t> total{0}; };
 
 PyObject* scan(PyObject*, PyObject* const* args, Py_ssize_t count) {
@@ -198,6 +237,8 @@ PyObject* use(PyObject*, PyObject* name) {
 PyMethodDef methods[] = {
     {"measure", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(measure)), METH_FASTCALL,
      "measure(tensors, out, at, layout, low, high, threads, before) -> indices of tensors that cannot be read here"},
+    {"gradients", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(gradients)), METH_FASTCALL,
+     "gradients(parameters, out, at, threads) -> norm over all; rows as `measure` fills them, COUNT -1 where there is none"},
     {"scan", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(scan)), METH_FASTCALL,
      "scan(tensor, threads=1) -> a plain sum over its bytes; what reading them once costs, for benchmarks."},
     {"instructions", instructions, METH_NOARGS, "Instruction sets that this machine has, fastest first."},
@@ -213,6 +254,7 @@ PyMODINIT_FUNC PyInit__statistics() {
   s_exchange = PyUnicode_InternFromString("__dlpack_c_exchange_api__");
   s_dlpack = PyUnicode_InternFromString("__dlpack__");
   s_detach = PyUnicode_InternFromString("detach");
+  s_grad = PyUnicode_InternFromString("grad");
   PyObject* module = PyModule_Create(&definition);
   if (module) PyModule_AddIntConstant(module, "FIELDS", FIELDS);
   return module;

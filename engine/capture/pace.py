@@ -48,6 +48,8 @@ class Pace:
         self._alert = -REST
         self._full = math.nan
         self._base = math.nan
+        self._rest = math.nan
+        """Seconds of ours in a step that is passed over."""
         self._plain = math.nan
         self._since = 0
         self._settled = False
@@ -66,11 +68,7 @@ class Pace:
         else:
             self._base = _median(self._base, ours)
             self._bases += 1
-        extra = max(self._full - (0.0 if math.isnan(self._base) else self._base), LEAST * self._full)
-        if math.isinf(self._budget) or math.isnan(extra):  # nan: no step was measured yet, its cost is unknown
-            self.every = 1
-        else:
-            self.every = min(MAX_EVERY, max(1, math.ceil(extra / (self._budget * self._plain))))
+        self._budgeted()
         self._since = 0 if self.measuring else self._since + 1
         self._alert -= 1
         wait = self._wait(number)
@@ -80,16 +78,27 @@ class Pace:
         if not self.measuring and self._plain < SHORT and self._bases >= LEARNED:
             self.passing = wait if self._base > PASSED * self._budget * self._plain else 0
 
+    def _budgeted(self) -> None:
+        """How often the budget allows a full measurement."""
+        usual = self._base if math.isnan(self._rest) else self._rest
+        extra = max(self._full - (0.0 if math.isnan(usual) else usual), LEAST * self._full)
+        if math.isinf(self._budget) or math.isnan(extra):  # nan: no step was measured yet, its cost is unknown
+            self.every = 1
+        else:
+            self.every = min(MAX_EVERY, max(1, math.ceil(extra / (self._budget * self._plain))))
+
     def _wait(self, number: int) -> int:
         """Steps until the next one that is due."""
         every = self.every if self._settled else min(self.every, max(8, number // DENSITY))
         return every - self._since - 1
 
-    def passed(self, number: int, took: float, ours: float, steps: int) -> None:
-        """Steps were passed over, in so many seconds, so many of them ours."""
+    def passed(self, number: int, steps: int, plain: float, ours: float) -> None:
+        """Steps were passed over; of the middle one of them `plain` seconds were the program's, and `ours` ours."""
         self._since += steps
         self._alert -= steps
-        self._plain = _median(self._plain, max((took - ours) / steps, 1e-6))
+        self._plain = _median(self._plain, max(plain, 1e-6))
+        self._rest = _median(self._rest, ours)
+        self._budgeted()
         self.measuring = self._wait(number) <= 0
 
     @property

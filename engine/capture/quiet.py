@@ -56,9 +56,9 @@ class Quiet:
         self._left = 0
         self._read_at = 0.0
         self._ours = 0.0
-        self._since = 0.0
         self._steps = 0
-        self._spent = 0.0
+        self._usual = (0.0, 0.0)
+        """Seconds of the program's and of ours in the middle one of the latest steps: medians, as in `pace`."""
         self._kept = 0
 
     def begin(self, entry: OptimizerEntry, optimizer: torch.optim.Optimizer, columns: Any, steps: int) -> bool:
@@ -71,9 +71,8 @@ class Quiet:
         if len(self._block) < self._most * len(tensors):
             self._block = np.empty((self._most * len(tensors), WIDTH))
         self._tensors = tensors
-        self._since = now = self._recorder.steps.cut
-        self._until = now + HELD_SECONDS
-        self._steps, self._spent = 0, 0.0
+        self._until = self._recorder.steps.cut + HELD_SECONDS
+        self._steps = 0
         self._limit_from(self._recorder.steps.usual)
         return True
 
@@ -118,10 +117,10 @@ class Quiet:
         took = now - recorder.steps.cut
         recorder.steps.cut = now
         self._rows.append((step, now, took, ours, float(rate), self._norm, tally))
-        self._spent += ours
         self._steps += 1
         if self._steps >= self._left:
             recorder.wake()
+            recorder.pace.measuring = True
         elif now > self._until or len(self._rows) >= self._most:
             self.hand_over()
             self._until = now + HELD_SECONDS
@@ -131,9 +130,9 @@ class Quiet:
     def end(self) -> None:
         """Nothing is passed over any more."""
         recorder = self._recorder
-        if self._steps:
-            recorder.pace.passed(recorder.session.step, recorder.steps.cut - self._since, self._spent, self._steps)
         self.hand_over()
+        if self._steps:
+            recorder.pace.passed(recorder.session.step, self._steps, *self._usual)
         self._steps = 0
         self._optimizer, self._tensors = None, []
 
@@ -143,8 +142,10 @@ class Quiet:
         if not rows:
             return
         recorder = self._recorder
-        recorder.steps.usual = usual = float(np.median([row[5] for row in rows]))
-        self._limit_from(usual)
+        middle = np.median([(row[2] - row[3], row[3], row[5]) for row in rows], axis=0).tolist()
+        self._usual = (middle[0], middle[1])
+        recorder.steps.usual = middle[2]
+        self._limit_from(middle[2])
         every = 1 << (self._kept // KEPT)
         kept = [i for i, row in enumerate(rows) if row[0] % every == 0]
         self._kept += len(kept)

@@ -162,21 +162,8 @@ class Recorder:
 
     def own(self, function: Callable[..., T], *args: Any) -> T | None:
         """`safe`, with our computing hidden from our hooks and its time counted."""
-        if self.off:
-            return None
-        if self.busy:
-            return self.safe(function, *args)
-        start = time.perf_counter()
-        self.busy = True
-        try:
-            with np.errstate(all="ignore"):  # an overflow in a statistic is no warning to the user
-                return function(*args)
-        except Exception as error:  # noqa: BLE001 - no fault of ours may reach the training
-            self.fault(function, error)
-            return None
-        finally:
-            self.busy = False
-            self.spent += time.perf_counter() - start
+        with np.errstate(all="ignore"):  # an overflow in a statistic is no warning to the user
+            return self.quick(function, *args)
 
     def quick(self, function: Callable[..., T], *args: Any) -> T | None:
         """`own` for what is called at every step and has numpy compute nothing that could overflow."""

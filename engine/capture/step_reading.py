@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
+from aitia.engine import kernel
+from aitia.engine.kernel import FLAT, WIDTH
 from aitia.engine.store.schema import WIDE
 
 if TYPE_CHECKING:
@@ -60,6 +63,23 @@ class StepReading:
         self.matrix[ROW["update_share"], index] = share
         self.updates += update * update
         self.weights += weight * weight
+
+
+class Rows:
+    """Rows of the kernel's, in memory that is used again."""
+
+    def __init__(self) -> None:
+        self._rows = np.empty((0, WIDTH))
+
+    def measure(
+        self, tensors: list[Tensor], before: list[Any] | None = None
+    ) -> tuple[npt.NDArray[np.float64], list[int]]:
+        """A row of statistics of each tensor, until the next call; and which of them only torch can read."""
+        n = len(tensors)
+        if len(self._rows) < n:
+            self._rows = np.empty((n, WIDTH))
+        unread = kernel.measure(tensors, self._rows, 0, FLAT, None, None, torch.get_num_threads(), before)
+        return self._rows[:n], unread
 
 
 def putter(step: StepReading, index: int, factor: float, held: bool) -> Callable[[list[float]], None]:

@@ -54,7 +54,7 @@ def _cell(found: dict[str, Any] | str) -> str:
         return "-"
     middle, low, high = found["cpu"]
     own = f", own {found['own']:.1%}" if found.get("own") is not None else ""
-    return f"**{middle:.3f}** [{low:.3f}, {high:.3f}]; wall {found['wall'][0]:.3f}; first {found['first']:.2f}{own}"
+    return f"**{middle:.3f}** [{low:.3f}, {high:.3f}]; start {found['first']:.2f}{own}"
 
 
 def _table(results: dict[tuple[str, str], dict[str, Any] | str], rows: Sequence[str], columns: Sequence[str]) -> str:
@@ -71,8 +71,9 @@ def _table(results: dict[tuple[str, str], dict[str, Any] | str], rows: Sequence[
     lines += [
         "",
         "Bold: CPU time of a step with the recorder over a step without, median of interleaved blocks, 95 % bootstrap",
-        "interval. wall: the same on the clock. first: CPU ratio in the first two seconds, where aitia measures all.",
-        "own: the recorder's own clock over the program's time.",
+        "interval, in the steady state: aitia's allowance for the beginning is spent, its budget rules.",
+        "start: the same ratio in the first two seconds, where aitia measures every step in full at every level.",
+        "own: the recorder's own clock over the program's time, in the steady state.",
     ]
     return "\n".join(lines + _skipped(results))
 

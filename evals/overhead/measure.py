@@ -16,6 +16,8 @@ from aitia.evals.overhead.workloads import WORKLOADS, Workload
 
 BLOCK: Final = 0.15
 """Seconds of a block of steps: long against putting hooks in place, short against the machine's moods."""
+LONGEST: Final = 1.0
+"""Seconds of a block at most; below that it holds two periods of a recorder that does not do the same at every step."""
 WARM: Final = 0.6
 """Seconds of plain steps first: allocator, caches, Adam's state."""
 FIRST: Final = 2.0
@@ -77,7 +79,8 @@ def _measure(work: Workload, tool: Nothing, workload: str, recorder: str, second
     n = max(1, int(BLOCK / wall))
     first, _ = _recorded(work, tool, max(3, int(FIRST / wall)))
     tool.settle()
-    _recorded(work, tool, n)
+    _recorded(work, tool, max(n, min(400, int(0.5 / wall))))
+    n = max(n, min(2 * tool.period(), int(LONGEST / wall)))
     pairs: list[tuple[float, float]] = []
     bare = _bare(work, n)
     start = time.perf_counter()

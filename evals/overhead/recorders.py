@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from aitia.evals.overhead.workloads import Workload
 
@@ -41,6 +42,10 @@ class Nothing:
 
     def settle(self) -> None:
         """The first seconds are over."""
+
+    def period(self) -> int:
+        """Steps after which what the tool does repeats."""
+        return 1
 
     def own_share(self) -> float | None:
         """Share of the program's own time that the tool says it took, since `settle`."""
@@ -74,6 +79,9 @@ class Aitia(Nothing):
         self.recorder.pace.settle()
         self.settled = self.session.step
 
+    def period(self) -> int:
+        return self.recorder.pace.every
+
     def own_share(self) -> float | None:
         from aitia.engine.store.reader import Run
 
@@ -88,6 +96,63 @@ class Aitia(Nothing):
         from aitia.engine.records import RunStatus
 
         self.session.close(RunStatus.FINISHED, 0)
+
+
+class Hooks(Nothing):
+    """Hooks of Python in the places where a recorder needs them, which do nothing: PyTorch's own price of looking."""
+
+    def attach(self) -> None:
+        hooks: Any = nn.modules.module
+        self.handles: list[Any] = [hooks.register_module_forward_hook(self._leaves)]
+        self.handles.append(register_optimizer_step_pre_hook(self._before))
+        self.handles.append(register_optimizer_step_post_hook(self._after))
+
+    def _leaves(self, module: nn.Module, args: Any, out: Tensor) -> None:
+        self.look(out)
+        if out.requires_grad:
+            out.register_hook(self.look)  # type: ignore[no-untyped-call]  # untyped
+
+    def look(self, x: Tensor) -> None:
+        """Called with every output and with the gradient of every output."""
+
+    def _before(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        """Called before a step."""
+
+    def _after(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        """Called after a step."""
+
+    def detach(self) -> None:
+        for handle in self.handles:
+            handle.remove()
+
+
+class Reads(Hooks):
+    """The same, and one plain read of every byte that the deepest level measures: what no exact recorder can beat."""
+
+    def __init__(self, work: Workload, folder: Path) -> None:
+        super().__init__(work, folder)
+        kernel = _require("aitia.engine.kernel._statistics")
+        self.scan = kernel.scan
+        self.parameters = [p for group in work.optimizer.param_groups for p in group["params"]]
+        self.copies = [p.detach().clone() for p in self.parameters]
+
+    def look(self, x: Tensor) -> None:
+        self._read(x)
+
+    def _read(self, x: Tensor | None) -> None:
+        if x is not None and x.is_contiguous():
+            self.scan(x, 1)
+
+    def _before(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        for p in self.parameters:
+            self._read(p.grad)
+        with torch.no_grad():
+            torch._foreach_copy_(self.copies, self.parameters)
+
+    def _after(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        for p, copy in zip(self.parameters, self.copies, strict=True):
+            self._read(p)
+            self._read(copy)
 
 
 class Naive(Nothing):
@@ -236,13 +301,15 @@ def _level(level: str) -> Callable[[Workload, Path], Nothing]:
 
 RECORDERS: Final[dict[str, Callable[[Workload, Path], Nothing]]] = {
     "nothing": Nothing,
+    "floor: empty hooks": Hooks,
+    "floor: hooks and one read": Reads,
     "aitia light": _level("light"),
     "aitia normal": _level("normal"),
     "aitia deep": _level("deep"),
     "naive .item()": Naive,
     "TensorBoard histograms": TensorBoard,
-    "wandb.watch all, 1": Wandb,
-    "wandb.watch all, 1000": WandbDefault,
+    "wandb.watch all/1": Wandb,
+    "wandb.watch all/1000": WandbDefault,
     "neuraldbg": NeuralDbg,
     "detect_anomaly": Anomaly,
 }

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from toys import data, last_signature, net
+from toys import data, fit, last_signature, net
 
 
 def test_two_networks_have_their_own_names_and_share_a_step(record) -> None:
@@ -126,16 +126,7 @@ class Listed(nn.Module):
 def test_modules_outside_the_tree_are_named_by_the_list_that_holds_them(record) -> None:
     """They get columns of their own and count as unregistered."""
     x, y = data()
-
-    def train() -> None:
-        model = Listed()
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        for _ in range(3):
-            optimizer.zero_grad()
-            functional.cross_entropy(model(x), y).backward()
-            optimizer.step()
-
-    run = record(train)
+    run = record(lambda: fit(Listed(), x, y))
     last = run.facts("coverage")[-1].data
 
     assert last["unregistered_modules"] == ["blocks.0", "blocks.1"]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from toys import data, last_signature, net
+from toys import data, fit, last_signature, net
 
 
 def test_a_plain_loop_reads_as_its_calls(record) -> None:
@@ -188,16 +188,7 @@ def test_recomputed_forwards_are_not_counted(record, reentrant: bool) -> None:
             return self.last(checkpoint(self.block, self.first(x), use_reentrant=reentrant))
 
     x, y = data()
-
-    def train() -> None:
-        model = Checkpointed()
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        for _ in range(3):
-            optimizer.zero_grad()
-            functional.cross_entropy(model(x), y).backward()
-            optimizer.step()
-
-    run = record(train)
+    run = record(lambda: fit(Checkpointed(), x, y))
 
     assert run.table("step")["n_forward"].tolist() == [1.0] * 3
     assert run.of_layer("block.0", "calls")[1].tolist() == [1.0] * 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from aitia.engine.store.reader import Run
 
@@ -15,6 +16,15 @@ def data(n: int = 32, width: int = 6, classes: int = 3) -> tuple[Tensor, Tensor]
 
 def net() -> nn.Sequential:
     return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+
+
+def fit(model: nn.Module, x: Tensor, y: Tensor, steps: int = 3) -> None:
+    """A few ordinary steps."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        functional.cross_entropy(model(x), y).backward()
+        optimizer.step()
 
 
 def last_signature(run: Run) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from aitia.engine.capture.observers.held import floats
 
 SAMPLES: Final = 32
 """Samples of the last batch that experiments use."""
@@ -57,22 +59,8 @@ class Subject:
 
 def first_float(value: Any) -> Tensor | None:
     """The first floating tensor inside an output; a loss that is returned along with it is passed over."""
-    found = list(_floats(value))
+    found = list(floats(value))
     return next((t for t in found if t.dim()), found[0] if found else None)
-
-
-def _floats(value: Any, depth: int = 0) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        if value.is_floating_point():
-            yield value
-    elif depth < 4:
-        items: Any = value if isinstance(value, (tuple, list)) else ()
-        if isinstance(value, Mapping):
-            items = value.values()
-        elif hasattr(value, "__dataclass_fields__"):
-            items = vars(value).values()
-        for item in items:
-            yield from _floats(item, depth + 1)
 
 
 def difference(a: Tensor, b: Tensor) -> float:

@@ -10,6 +10,7 @@ An Arrow file whose number a Parquet file covers is a leftover of an interrupted
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -82,7 +83,7 @@ class Segment:
     def __init__(self, folder: Path, table: str, width: int) -> None:
         self.width = width
         self._names = tuple(WIDE[table]) if width else tuple(NARROW[table])
-        self._steps: list[int] = []
+        self._steps: list[npt.NDArray[np.int64]] = []
         self._values: list[npt.NDArray[np.float32]] = []
         self._rows: list[Mapping[str, float | int]] = []
         if width:
@@ -104,56 +105,56 @@ class Segment:
 
     def wide(self, step: int | npt.NDArray[np.int64], values: npt.NDArray[np.float32]) -> None:
         """Take one row of a wide table; `values` is [statistics, subjects]. With an array of steps, one for each."""
-        if isinstance(step, int):
-            self._steps.append(step)
-            self._values.append(values)
-        else:
-            self.flush()
-            self._write_wide(step, values)
+        one = isinstance(step, int)
+        self._steps.append(np.array([step], np.int64) if one else step)  # type: ignore[arg-type]  # an array where not one
+        self._values.append(values[None] if one else values)
 
     def narrow(self, row: Mapping[str, Any]) -> None:
         """Take one row of a narrow table; arrays instead of numbers are many rows."""
-        if isinstance(next(iter(row.values()), None), np.ndarray):
-            self.flush()
-            self._write_columns(row)
-        else:
-            self._rows.append(row)
+        self._rows.append(row)
 
     def flush(self) -> None:
         """Write what was taken as one batch."""
         if self._steps:
-            self._write_wide(self._steps, np.stack(self._values))
+            block = np.concatenate(self._values)  # [rows, statistics, subjects]
+            columns = [pa.array(np.concatenate(self._steps))]
+            for index in range(len(self._names)):
+                flat = pa.array(np.ascontiguousarray(block[:, index, :], dtype=np.float32).ravel())
+                columns.append(pa.FixedSizeListArray.from_arrays(flat, self.width))
+            self._write(pa.record_batch(columns, schema=self._schema))
             self._steps.clear()
             self._values.clear()
         if self._rows:
-            columns = [self._column(name) for name in self._names]
+            parts: list[Mapping[str, Any]] = []
+            for many, group in itertools.groupby(self._rows, key=_many):
+                rows = list(group)
+                parts += rows if many else [self._joined(rows)]
+            whole = [self._whole(part) for part in parts]
+            columns = [pa.array(np.concatenate([part[name] for part in whole])) for name in self._names]
             self._write(pa.record_batch(columns, schema=self._schema))
             self._rows.clear()
-
-    def _write_wide(self, steps: Any, block: npt.NDArray[np.float32]) -> None:
-        """`block` is [rows, statistics, subjects]."""
-        columns = [pa.array(steps, pa.int64())]
-        for index in range(len(self._names)):
-            flat = pa.array(np.ascontiguousarray(block[:, index, :], dtype=np.float32).ravel())
-            columns.append(pa.FixedSizeListArray.from_arrays(flat, self.width))
-        self._write(pa.record_batch(columns, schema=self._schema))
-
-    def _write_columns(self, given: Mapping[str, npt.NDArray[Any]]) -> None:
-        n = len(next(iter(given.values())))
-        columns = []
-        for field in self._schema:
-            left_out = np.full(n, -1 if field.name in INTEGER_COLUMNS else math.nan)
-            columns.append(pa.array(given.get(field.name, left_out).astype(field.type.to_pandas_dtype())))
-        self._write(pa.record_batch(columns, schema=self._schema))
 
     def _write(self, batch: pa.RecordBatch) -> None:
         self._writer.write_batch(batch)
         self._batches += 1
 
-    def _column(self, name: str) -> Any:
-        if name in INTEGER_COLUMNS:
-            return pa.array([int(row.get(name, -1)) for row in self._rows], pa.int64())
-        return pa.array([float(row.get(name, math.nan)) for row in self._rows], pa.float64())
+    def _joined(self, rows: list[Mapping[str, float | int]]) -> dict[str, npt.NDArray[Any]]:
+        """Single rows as columns."""
+        return {
+            name: np.array([row.get(name, -1) for row in rows], np.int64)
+            if name in INTEGER_COLUMNS
+            else np.array([row.get(name, math.nan) for row in rows], np.float64)
+            for name in self._names
+        }
+
+    def _whole(self, part: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+        """All columns of many rows, those too that were left out."""
+        n = len(next(iter(part.values())))
+        kinds = {name: (np.int64, -1) if name in INTEGER_COLUMNS else (np.float64, math.nan) for name in self._names}
+        return {
+            name: part[name].astype(kind) if name in part else np.full(n, left_out, kind)
+            for name, (kind, left_out) in kinds.items()
+        }
 
     def close(self) -> None:
         """Flush and end the stream; many small batches become one."""
@@ -178,3 +179,7 @@ class Segment:
         """Let go of a file that could not be written to; its whole batches stay readable."""
         with contextlib.suppress(Exception):
             self._file.close()
+
+
+def _many(row: Mapping[str, Any]) -> bool:
+    return isinstance(next(iter(row.values()), None), np.ndarray)

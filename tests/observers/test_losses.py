@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - the field's own name for it
-from torch import nn
+from torch import Tensor, nn
+
+from aitia.engine.capture.observers import loss_stats
 
 
 def train(model: nn.Module, x: torch.Tensor, y: torch.Tensor, loss: Any, steps: int = 5) -> list[float]:
@@ -156,3 +158,23 @@ def test_scripted_and_traced_programs_still_compile(recording: Any) -> None:
     assert values == (expected, expected)
     assert traced.graph_for(x) is not None
     assert len(recording.run.table("loss")["value"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("function", "prediction", "target"),
+    [
+        ("cross_entropy", torch.randn(32, 10), torch.randint(0, 10, (32,))),
+        ("cross_entropy", torch.randn(8, 5, 4), torch.randint(0, 5, (8, 4))),
+        ("mse_loss", torch.randn(32, 3) * 1e-3 + 5, torch.randn(32, 3)),
+        ("l1_loss", torch.randn(7), torch.randn(7)),
+    ],
+)
+def test_the_short_way_tells_what_the_long_one_does(
+    function: str, prediction: Tensor, target: Tensor, monkeypatch
+) -> None:
+    """Statistics of a loss call by the kernel equal those by torch's operations."""
+    rows = loss_stats.rows_of(function, prediction, target, -100)
+    quick = loss_stats.measure(rows, function)
+    monkeypatch.setattr(loss_stats, "_on_host", lambda rows: None)
+
+    torch.testing.assert_close(quick, loss_stats.measure(rows, function), equal_nan=True, rtol=1e-5, atol=1e-6)

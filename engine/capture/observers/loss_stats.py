@@ -6,8 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from aitia.engine.capture import stats
+from aitia.engine.kernel import AT, FEATURES_LAST
 
 Family = Literal["classes", "binary", "values"]
 
@@ -44,6 +48,9 @@ COLUMNS: Final = (
     "valid_rows",
 )
 """Columns of the `loss` table in the order in which `measure` packs them."""
+_SPREAD: Final = [AT["mean"], AT["std"], AT["min"], AT["max"]]
+_SAMPLE_STD: Final = AT["sample_std"]
+_BAD: Final = AT["nonfinite"]
 
 
 @dataclass
@@ -125,6 +132,9 @@ def confusion(rows: Rows, function: str) -> Tensor | None:
 def measure(rows: Rows, function: str) -> Tensor:
     """All of `COLUMNS` as one float tensor on the prediction's device."""
     x = rows.x
+    quick = _on_host(rows) if x.is_cpu and x.numel() else None
+    if quick is not None:
+        return quick
     nan = x.new_full((), math.nan)
     if x.numel() == 0:
         return nan.expand(len(COLUMNS))
@@ -139,6 +149,30 @@ def measure(rows: Rows, function: str) -> Tensor:
     parts.append(nan if y is None else (~torch.isfinite(y)).sum().to(x.dtype))
     parts.append(nan if rows.answered is None else rows.answered.to(x.dtype).mean())
     return torch.stack(parts)
+
+
+def _on_host(rows: Rows) -> Tensor | None:
+    """The same for what most programs have, class ids that all count or numbers that are finite, in a few calls."""
+    x, y = rows.x, rows.target
+    if y is None or y.is_complex() or y.numel() == 0 or y.shape[0] != x.shape[0]:
+        return None
+    if rows.family != "values" and (rows.family != "classes" or y.dim() != 1 or y.is_floating_point()):
+        return None
+    (of_x,), unread = stats.rows((x,), FEATURES_LAST)
+    (of_y,), unread_too = stats.rows((y,))
+    if unread or unread_too or of_x[_BAD] or of_y[_BAD]:
+        return None
+    if rows.valid is not None and not bool(rows.valid.all()):
+        return None
+    a = x.numpy()
+    row_sum = float(np.abs(a.sum(1) - 1).mean()) if a.shape[1] > 1 else math.nan
+    fit = [math.nan] * 3
+    if rows.family == "classes":
+        guess, truth = a.argmax(1), y.numpy()
+        top = np.bincount(np.clip(truth, 0, a.shape[1] - 1)).max()
+        fit = [float(np.mean(guess == truth)), np.bincount(guess).max() / len(a), top / len(a)]
+    numbers = [*of_x[_SPREAD], row_sum, of_x[_SAMPLE_STD], *of_y[_SPREAD], 1.0, *fit, 0.0, 0.0]
+    return torch.tensor(numbers, dtype=x.dtype)
 
 
 def _target(rows: Rows, nan: Tensor) -> list[Tensor]:

@@ -48,8 +48,9 @@ def _chosen() -> tuple[Measure, Gradients, str]:
             from aitia.engine.kernel import _statistics  # type: ignore[attr-defined,unused-ignore]
 
             if _statistics.FIELDS == WIDTH:
-                return _statistics.measure, _statistics.gradients, "compiled"
-        except (ImportError, AttributeError):  # not built, or built from an older source
+                # One that was built from an older source lacks the second.
+                return _statistics.measure, getattr(_statistics, "gradients", pure.gradients), "compiled"
+        except ImportError:
             pass
     return pure.measure, pure.gradients, "numpy"
 

@@ -104,6 +104,23 @@ def softmax_over_the_batch(broken: bool) -> None:
     train(Net(), blobs(), F.cross_entropy)
 
 
+@mini("model.batch_mixing")
+def recurrence_along_the_batch(broken: bool) -> None:
+    """Without batch_first the state runs from sample to sample: the first one sees only itself."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn, self.head = nn.GRU(3, 24, batch_first=not broken), nn.Linear(24, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.rnn(x)[0][:, -1]).squeeze(-1)  # type: ignore[no-any-return]
+
+    x = torch.randn(640, 10, 3)
+    y = (x[:, :, 0].sum(1) > 0).float()
+    train(Net(), (x, y), F.binary_cross_entropy_with_logits, epochs=6, rate=4e-3)
+
+
 def _tokens(n: int = 240, length: int = 10, size: int = 12) -> Tensor:
     start, by = torch.randint(0, size, (n, 1)), torch.randint(1, 4, (n, 1))
     return (start + by * torch.arange(length)) % size

@@ -126,13 +126,14 @@ def batch_mixing(s: Subject) -> Result:
     x = s.x
     if x.shape[0] < 3:
         return None
-    before, after = s.output(), s.output(_with_other_last(x))
-    if before is None or after is None or before.dim() == 0:
+    before, last, first = s.output(), s.output(_with_other(x, -1)), s.output(_with_other(x, 0))
+    if before is None or last is None or first is None or before.dim() == 0:
         return None
     if before.shape[0] != x.shape[0]:
         return {"mixing": None, "output_shape": list(before.shape), "input_shape": list(x.shape)}
-    gap = difference(before[:-1], after[:-1])
-    own = difference(before[-1:], after[-1:])
+    # a recurrence along the batch carries something of a sample to the later ones only
+    gap = max(difference(before[:-1], last[:-1]), difference(before[1:], first[1:]))
+    own = max(difference(before[-1:], last[-1:]), difference(before[:1], first[:1]))
     return {"mixing": gap > SAME, "difference": gap, "own_difference": own}
 
 
@@ -283,12 +284,13 @@ def _is_sequence(x: Tensor) -> bool:
     return (x.dim() == 2 and not x.is_floating_point()) or (x.dim() == 3 and x.is_floating_point())
 
 
-def _with_other_last(x: Tensor) -> Tensor:
-    """The last sample becomes something else that the model could be given."""
-    changed = x.clone()
-    changed[-1] = x[0] if not x.is_floating_point() else 2.0 * x[0] - x[1] + 0.5 * x.std()
-    if not x.is_floating_point() and bool((changed[-1] == x[-1]).all()):
-        changed[-1] = x[1]
+def _with_other(x: Tensor, at: int) -> Tensor:
+    """The first (0) or last (-1) sample becomes something else that the model could be given."""
+    changed, (one, two) = x.clone(), (x[0], x[1]) if at else (x[-1], x[-2])
+    if x.is_floating_point():
+        changed[at] = 2.0 * one - two + 0.5 * x.std()
+    else:
+        changed[at] = two if bool((one == x[at]).all()) else one
     return changed
 
 

@@ -11,12 +11,7 @@ from aitia.engine.syntax import (
     blocks,
     feeds_arithmetic,
     is_false,
-    is_optimizer,
-    is_scheduler,
-    is_true,
-    key,
     last_name,
-    literals,
     small,
 )
 
@@ -33,16 +28,6 @@ def calls(*names: str) -> Finder:
         yield from (c.lineno for c in all_calls(tree) if last_name(c.func) in names)
 
     return find
-
-
-def frozen(tree: ast.Module) -> Iterator[int]:
-    """Assignments to `requires_grad` of anything but True, and calls of `requires_grad_` with anything but True."""
-    for name, line, value in assignments(tree):
-        if name == "requires_grad" and not (isinstance(value, ast.Constant) and value.value is True):
-            yield line
-    for call in all_calls(tree):
-        if last_name(call.func) == "requires_grad_" and call.args and not is_true(call.args[0]):
-            yield call.lineno
 
 
 def keyword(name: str, value: object) -> Finder:
@@ -65,37 +50,6 @@ def both(*finders: Finder) -> Finder:
             yield from finder(tree)
 
     return find
-
-
-def horizon(tree: ast.Module) -> Iterator[int]:
-    """Constructors of schedulers, each after the literals that lay it out."""
-    for call in all_calls(tree):
-        if is_scheduler(call):
-            parts = [*call.args[1:], *(k.value for k in call.keywords)]
-            names = {
-                key(n)
-                for part in parts
-                for n in ast.walk(part)
-                if isinstance(n, (ast.Name, ast.Attribute, ast.Subscript))
-            }
-            yield call.lineno
-            yield from (line for name in sorted(names - {""}) for line in literals(tree, name))
-
-
-def rate(tree: ast.Module) -> Iterator[int]:
-    """The literal behind the optimizer's `lr`, followed through names, attributes, dict keys and argparse defaults."""
-    for call in all_calls(tree):
-        if is_optimizer(call) and len(call.args) > 1:
-            second = call.args[1]
-            yield from [second.lineno] if isinstance(second, ast.Constant) else literals(tree, key(second))
-        for k in call.keywords:
-            if k.arg != "lr" or last_name(call.func) in {"add_argument"}:
-                continue
-            if isinstance(k.value, ast.Constant):
-                yield k.value.lineno
-            else:
-                name = key(k.value)
-                yield from (literals(tree, name) if name else ())
 
 
 def backward_value(tree: ast.Module) -> Iterator[int]:
@@ -165,24 +119,6 @@ def unshuffled_loaders(tree: ast.Module) -> Iterator[int]:
     yield from (line for _, line in sorted(found))
 
 
-def guarded_steps(tree: ast.Module) -> Iterator[int]:
-    """The condition in front of an optimizer step that was never taken, then the step."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If):
-            for call in all_calls(node):
-                if last_name(call.func) == "step":
-                    yield node.lineno
-                    yield call.lineno
-
-
-def scheduler_steps(tree: ast.Module) -> Iterator[int]:
-    """`.step()` on what a scheduler was assigned to."""
-    names = {name for name, _, value in assignments(tree) if any(is_scheduler(c) for c in all_calls(value))}
-    for call in all_calls(tree):
-        if last_name(call.func) == "step" and isinstance(call.func, ast.Attribute) and key(call.func.value) in names:
-            yield call.lineno
-
-
 def detached_terms(tree: ast.Module) -> Iterator[int]:
     """Arithmetic with `.item()`, `.detach()` and the like inside a sum."""
     for node in ast.walk(tree):
@@ -238,20 +174,6 @@ def recurrent_reads(tree: ast.Module) -> Iterator[int]:
             for node in ast.walk(method):
                 if isinstance(node, ast.Subscript) and not isinstance(node.value, ast.Attribute):
                     yield node.lineno
-
-
-def group_lists(tree: ast.Module) -> Iterator[int]:
-    """Hand-written parameter groups, and what else is given to an optimizer instead of model.parameters()."""
-    assigned = assignments(tree)
-    for call in all_calls(tree):
-        if not is_optimizer(call) or not call.args:
-            continue
-        first = call.args[0]
-        used = [n.id for n in ast.walk(first) if isinstance(n, ast.Name)]
-        for name, line, value in assigned:
-            if name in used and not isinstance(value, ast.Call):
-                yield from range(line, min(value.end_lineno or line, line + MAX_LINES) + 1)
-        yield call.lineno
 
 
 def whole_numbers(tree: ast.Module) -> Iterator[int]:

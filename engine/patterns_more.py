@@ -49,6 +49,12 @@ def bare_layers(tree: ast.Module) -> Iterator[int]:
                 yield statement.lineno
 
 
+def embedded(tree: ast.Module) -> Iterator[int]:
+    """Where embeddings are looked up: statements that call what an `Embedding` was assigned to."""
+    tables = {n for n, _, v in assignments(tree) if any(last_name(c.func) == "Embedding" for c in all_calls(v))}
+    yield from (c.lineno for c in all_calls(tree) if last_name(c.func) in tables)
+
+
 def running_figures(tree: ast.Module) -> Iterator[int]:
     """Sums that grow in a loop and are set to zero outside of it: where they start, where they grow."""
     loops = [n for n in ast.walk(tree) if isinstance(n, (ast.For, ast.While))]
@@ -110,6 +116,20 @@ def _compared(tree: ast.Module, lines: list[int]) -> Iterator[int]:
 def _whole(value: ast.expr) -> bool:
     """An attribute or a call: something that was there as a whole, and not gathered."""
     return isinstance(value, (ast.Attribute, ast.Call))
+
+
+def decisions(tree: ast.Module) -> Iterator[int]:
+    """Lines that turn outputs into classes: an argmax, a rounding, a threshold that is no condition of a branch."""
+    words = ("accuracy", "precision", "recall", "f1", "confusion", "predict", "classif")
+    for call in all_calls(tree):
+        name = last_name(call.func).lower()
+        if name in {"argmax", "topk", "round", "round_", "max", "sign", "heaviside"} or name.startswith(words):
+            yield call.lineno
+    tests = {id(n.test) for n in ast.walk(tree) if isinstance(n, (ast.If, ast.While, ast.IfExp, ast.Assert))}
+    for node in ast.walk(tree):
+        ordered = isinstance(node, ast.Compare) and isinstance(node.ops[0], (ast.Gt, ast.Lt, ast.GtE, ast.LtE))
+        if ordered and id(node) not in tests:
+            yield node.lineno
 
 
 def _is_off(node: ast.With) -> bool:

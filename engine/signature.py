@@ -12,6 +12,7 @@ class Call:
 
     letter: str
     index: int
+    """Number after the letter; where none stands 0, or -1 for a clearing of gradients that is no optimizer's own."""
     times: int = 1
 
 
@@ -31,7 +32,8 @@ def parse_signature(text: str) -> list[Call]:
             room = max(1, MAX_CALLS // max(1, len(group)))
             stack[-1].extend(group * min(int(match[1] or 1), room))
         else:
-            stack[-1].append(Call(match[2], int(match[3] or 0), int(match[4] or 1)))
+            unnamed = -1 if match[2] == "Z" else 0
+            stack[-1].append(Call(match[2], int(match[3] or unnamed), int(match[4] or 1)))
     return [call for level in stack for call in level]
 
 

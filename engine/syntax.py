@@ -16,10 +16,21 @@ def assignments(tree: ast.AST) -> list[tuple[str, int, ast.expr]]:
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign):
-            found += [(name, node.lineno, node.value) for t in node.targets if (name := key(t))]
+            pairs = [pair for t in node.targets for pair in _unpacked(t, node.value)]
+            found += [(name, node.lineno, value) for target, value in pairs if (name := key(target))]
         elif isinstance(node, (ast.AnnAssign, ast.AugAssign)) and node.value is not None and (name := key(node.target)):
             found.append((name, node.lineno, node.value))
     return sorted(found, key=lambda item: item[1])
+
+
+def _unpacked(target: ast.expr, value: ast.expr) -> list[tuple[ast.expr, ast.expr]]:
+    """Targets of one assignment with what each is given; of `a, b = f()` both are given the call."""
+    if not isinstance(target, (ast.Tuple, ast.List)):
+        return [(target, value)]
+    values = value.elts if isinstance(value, (ast.Tuple, ast.List)) else []
+    if len(values) != len(target.elts):
+        values = [value] * len(target.elts)
+    return list(zip(target.elts, values, strict=True))
 
 
 def literals(tree: ast.Module, name: str) -> Iterator[int]:

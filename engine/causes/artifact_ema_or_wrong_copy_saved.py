@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from aitia.engine.case import Case
 from aitia.engine.causes.base import DECISIVE, Cause, Weight, supports
+from aitia.engine.store.reader import Array
 
 
 def weigh(case: Case) -> Iterator[Weight]:
@@ -18,9 +19,12 @@ def weigh(case: Case) -> Iterator[Weight]:
     seen = {int(f.data.get("index", -1)): f.data for f in case.run.facts("model_seen")}
     saves = case.run.facts("save")
     saved = {str(name) for f in saves for name in f.data.get("roots") or [f.data.get("root")] if name}
-    asked = rows["root"][(rows["grad"] == 0) & (rows["training"] == 0)].astype(int).tolist()
+    if not saves:
+        return
+    before = (rows["grad"] == 0) & (rows["time"] < saves[-1].time)  # what is loaded from the file comes later
+    asked = rows["root"][before].astype(int).tolist()
     trained = set(rows["root"][rows["grad"] == 1].astype(int).tolist())
-    evaluated = {i for i in set(asked) if i in seen}
+    evaluated = {i for i in set(asked) if i in seen and not _teaches(case, rows, i)}
     names = {str(seen[i].get("name")) for i in evaluated}
     if not saved or not names or names & saved:
         return
@@ -45,8 +49,17 @@ def weigh(case: Case) -> Iterator[Weight]:
         return
 
 
+def _teaches(case: Case, rows: dict[str, Array], index: int) -> bool:
+    """Asked at most steps: a teacher or a target network takes part in the training, nobody evaluates it."""
+    steps = set(rows["step"][(rows["grad"] == 0) & (rows["root"] == index)].tolist())
+    return len(steps) > 0.5 * max(case.n_steps, 2)
+
+
 def _same(a: dict[str, object], b: dict[str, object]) -> bool:
-    return all(a.get(key) == b.get(key) for key in ("cls", "n_parameters", "n_layers"))
+    """Of one size, the one as bare as the other or inside a wrapper."""
+    plain = all(a.get(key) == b.get(key) for key in ("cls", "n_layers"))
+    wrapped = abs(int(str(a.get("n_layers") or 0)) - int(str(b.get("n_layers") or 0))) == 1
+    return a.get("n_parameters") == b.get("n_parameters") and (plain or wrapped)
 
 
 CAUSE = Cause(

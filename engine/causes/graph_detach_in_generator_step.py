@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from aitia.engine.case import Case
+from aitia.engine.case import Case, nanmax
 from aitia.engine.causes.base import DECISIVE, Cause, Weight, supports
 
 
@@ -18,10 +18,11 @@ def weigh(case: Case) -> Iterator[Weight]:
     if len(case.run.optimizers) < 2 or case.n_steps < 3:
         return
     stepped = set(case.run.table("group")["optimizer"].astype(int).tolist())
+    called = {x.name for x in case.run.layers if nanmax(case.layer_series(x, "calls")) > 0}
     for info in case.run.optimizers:
-        mine = [p for p in case.trainable if p.optimizers == (info.index,)]
-        if not mine or info.index not in stepped:
-            continue
+        mine = [p for p in case.trainable if info.index in p.optimizers]
+        if not mine or info.index not in stepped or not any(p.layer in called for p in mine):
+            continue  # layers that no forward pass calls have another cause
         present = [case.column("grad_present", p.index) for p in mine]
         if all(not (x[np.isfinite(x)] > 0).any() for x in present if np.isfinite(x).any()):
             yield supports(
@@ -43,7 +44,13 @@ CAUSE = Cause(
     phase="loss",
     repair="Do not detach the sample in the generator's step (detach it only in the discriminator's).",
     mistaken_for={"optimizer.wrong_optimizer_stepped": "there gradients exist and the step is missing"},
-    explains=("graph.no_grad_region", "graph.non_differentiable_op", "optimizer.never_stepped", "graph.detached_term"),
+    explains=(
+        "graph.no_grad_region",
+        "graph.non_differentiable_op",
+        "optimizer.never_stepped",
+        "graph.detached_term",
+        "graph.gradient_leak_between_networks",
+    ),
     intervention="none at run time",
     next_measurement="gradients per network",
     weigh=weigh,

@@ -11,7 +11,7 @@ import numpy as np
 
 from aitia.engine.case import Case, nanmedian
 from aitia.engine.causes.base import DECISIVE, STRONG, WEAK, Cause, Weight, supports
-from aitia.engine.records import SourceLocation
+from aitia.engine.records import Fact, SourceLocation
 
 
 def weigh(case: Case) -> Iterator[Weight]:
@@ -29,7 +29,7 @@ def weigh(case: Case) -> Iterator[Weight]:
         rows = case.calls(grad=True, site=site)
         if len(rows["step"]) < 3 or nanmedian(rows["training"]) == 0:
             continue
-        if _outside_the_sum(case):
+        if _outside_the_sum(case) or _frozen_since(case, fact):
             continue
         others = len({int(s) for s in case.calls(grad=True)["site"]}) > 1 or case.n_backward > 0
         if not others:
@@ -44,6 +44,13 @@ def weigh(case: Case) -> Iterator[Weight]:
             calls=len(rows["step"]),
         )
         return
+
+
+def _frozen_since(case: Case, fact: Fact) -> bool:
+    """The same loss had a gradient before, and parameters were frozen in between: nobody cut its prediction."""
+    earlier = [f for f in case.run.facts("loss_call", fact.subject) if f.id < fact.id]
+    tracked = any(f.data.get("input_requires_grad") is True for f in earlier)
+    return tracked and any(f.data.get("held_frozen") for f in case.run.facts("coverage"))
 
 
 def _outside_the_sum(case: Case) -> bool:

@@ -5,12 +5,17 @@ Source: huggingface/diffusers#11903.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
 
 from aitia.engine.case import Case, listing, nanmax
 from aitia.engine.causes.base import MODERATE, STRONG, WEAK, Cause, Weight, supports
+from aitia.engine.records import ParameterInfo
+
+MOST = 0.5
+"""Nobody gives the optimizer mostly layers that are not in use; a forgotten one or two is common and harmless."""
 
 
 def weigh(case: Case) -> Iterator[Weight]:
@@ -36,19 +41,46 @@ def weigh(case: Case) -> Iterator[Weight]:
         return
     unused = list(dict.fromkeys(str(p.layer) for p in idle))
     poor = not case.learned
+    last = max(o for p in idle for o in p.optimizers)
+    share = sum(_numel(p) for p in idle) / sum(_numel(p) for p in case.trainable if last in p.optimizers)
     yield supports(
-        STRONG if poor else MODERATE,
-        f"{listing(unused)} hold trainable parameters that the optimizer was given, but no forward "
-        "pass ever calls them",
+        STRONG if poor or share > MOST else MODERATE,
+        f"{listing(unused)} hold trainable parameters that the optimizer was given ({100 * share:.0f} % of them all), but no "
+        "forward pass ever calls them",
         tool="layer_analyzer",
-        subject=unused[0],
+        subject=_outermost(unused[0], calls),
         step=1,
         layers=len(unused),
         parameters=len(idle),
+        share=share,
     )
+    late = [p for p in idle if _since(case, p.index) > 1 and case.phase_start > 1]
+    if late:
+        yield supports(
+            MODERATE,
+            f"they were added after step {case.phase_start - 1}, for the second phase of the training, and it runs without them",
+            step=case.phase_start,
+        )
     twins = _twins(case, unused)
     if twins:
         yield supports(MODERATE + WEAK, f"another object of the same shapes runs in their place ({listing(twins)})")
+
+
+def _outermost(layer: str, calls: dict[str, float]) -> str:
+    """The largest module around a layer that is never called either."""
+    parts = layer.split(".")
+    paths = [".".join(parts[:n]) for n in range(1, len(parts) + 1)]
+    return next((p for p in paths if p in calls and not calls[p] > 0), layer)
+
+
+def _numel(parameter: ParameterInfo) -> int:
+    return math.prod(parameter.shape)
+
+
+def _since(case: Case, index: int) -> int:
+    """First step at which a parameter was there."""
+    seen = np.isfinite(case.column("grad_present", index))
+    return int(case.param_steps[seen][0]) if seen.any() else 1
 
 
 def _twins(case: Case, unused: list[str]) -> list[str]:

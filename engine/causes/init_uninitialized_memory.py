@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from aitia.engine.case import Case
+from aitia.engine.case import Case, listing
 from aitia.engine.causes.base import DECISIVE, Cause, Weight, supports
 
 ABSURD = 1e8
@@ -26,11 +26,26 @@ def weigh(case: Case) -> Iterator[Weight]:
     top, norm, moved = (
         case.param(name)[0].astype(np.float64) for name in ("weight_absmax", "weight_norm", "update_norm")
     )
+    struck = case.run.fact("nonfinite")
+    if struck is not None and struck.data.get("kind") == "parameter" and struck.data.get("where") == "setup":
+        names = [str(n) for n in struck.data.get("parameters") or []]
+        if struck.step <= 1 and not case.run.facts("weights_given"):
+            yield supports(
+                DECISIVE,
+                f"{listing(names)} held NaN or Inf before the first forward pass, and nothing was loaded into them: memory "
+                "that nobody initialised",
+                tool="layer_analyzer",
+                subject=names[0] if names else None,
+                step=1,
+            )
+            return
+    by_step = struck is not None and struck.data.get("where") == "step"
     for p in case.run.parameters:
         if not p.in_model or p.index >= len(top):
             continue
         size, step = float(top[p.index]), float(moved[p.index])
         made_by_step = math.isfinite(step) and step > 0.5 * float(norm[p.index])
+        made_by_step |= by_step and not math.isfinite(size)
         absurd = size > ABSURD or 0 < size < DENORMAL
         if absurd and not made_by_step:
             yield supports(

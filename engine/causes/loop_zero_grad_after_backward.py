@@ -52,7 +52,7 @@ def wiped_before_step(calls: list[Call]) -> bool:
         return False
     for i in range(last_b + 1, len(calls)):
         if calls[i].letter == "Z":
-            return any(c.letter == "S" and c.index == calls[i].index for c in calls[i + 1 :])
+            return any(c.letter == "S" and calls[i].index in {-1, c.index} for c in calls[i + 1 :])
     return False
 
 

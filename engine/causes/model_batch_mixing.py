@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from aitia.engine.case import Case
-from aitia.engine.causes.base import DECISIVE, Cause, Weight, supports
+from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, Cause, Weight, supports
 
 
 def weigh(case: Case) -> Iterator[Weight]:
@@ -28,6 +28,17 @@ def weigh(case: Case) -> Iterator[Weight]:
                 subject=str(fact.data.get("layer") or fact.subject) or None,
                 step=1,
                 change=change,
+            )
+            return
+        turned = [x for x in case.kinds("attention") if x.config.get("batch_first") is False]
+        if fact.data.get("mixing") is False and fact.data.get("own_difference") == 0.0 and turned and not case.learned:
+            yield supports(
+                STRONG + MODERATE,
+                f"a sample's output does not depend on its own input at all, and {turned[0].name} attends along the first axis "
+                "(batch_first is off), which is that of the batch",
+                tool="layer_analyzer",
+                subject=turned[0].name,
+                step=1,
             )
             return
 

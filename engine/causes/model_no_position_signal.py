@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from aitia.engine.case import Case
+from aitia.engine.case import Case, nanmax
 from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, Cause, Weight, against, supports
 
 
@@ -21,13 +21,23 @@ def weigh(case: Case) -> Iterator[Weight]:
                 DECISIVE if not case.learned else STRONG,
                 "permuting the input tokens leaves the model's answer as it was: no position reaches it",
                 tool="layer_analyzer",
-                subject=case.kinds("attention")[0].name,
+                subject=_unused(case) or case.kinds("attention")[0].name,
                 step=1,
                 change=float(fact.data.get("difference") or 0.0),
             )
             if case.learned:
                 yield against(MODERATE, "the task is learned all the same: order may not matter here")
             return
+
+
+def _unused(case: Case) -> str | None:
+    """An embedding that runs and that the graph of the loss never reaches: looked up and not added."""
+    for layer in case.kinds("embedding"):
+        present = [case.column("grad_present", p.index) for p in case.trainable if p.layer == layer.name]
+        silent = all(not nanmax(x) > 0 for x in present)
+        if present and silent and nanmax(case.layer_series(layer, "calls")) > 0:
+            return layer.name
+    return None
 
 
 CAUSE = Cause(
@@ -37,7 +47,7 @@ CAUSE = Cause(
     repair="Add the positional embedding (or encoding) to the token embedding.",
     weigh=weigh,
     mistaken_for={"model.capacity_bottleneck": "there order changes the output"},
-    explains=("eval.underfit_stopped_early", "model.capacity_bottleneck"),
+    explains=("eval.underfit_stopped_early", "model.capacity_bottleneck", "graph.non_differentiable_op"),
     intervention="add fixed sinusoidal positions",
     next_measurement="output under permuted tokens",
     source="huggingface/transformers#19045",

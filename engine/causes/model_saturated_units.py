@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from aitia.engine.case import Case
+from aitia.engine.case import Case, Floats
 from aitia.engine.causes.base import MODERATE, STRONG, WEAK, Cause, Weight, supports, symptom
+from aitia.engine.records import LayerInfo
 
 SQUASHING = ("Sigmoid", "Tanh", "Hardsigmoid", "Hardtanh", "Softsign")
 
@@ -25,6 +26,8 @@ def weigh(case: Case) -> Iterator[Weight]:
         (x, "in_sat_share") for x in fed
     ]:
         series = case.layer_series(layer, stat)
+        if stat == "in_sat_share":
+            series = np.fmax(series, _at_both_ends(case, layer))
         ok = np.isfinite(series)
         if ok.sum() < 3:
             continue
@@ -47,12 +50,32 @@ def weigh(case: Case) -> Iterator[Weight]:
         saturated_share=share,
         onset=onset,
     )
+    if onset <= 2 and not case.overshoots:
+        yield symptom(MODERATE, "they are there from the first step on, so no update drove them there")
     if case.flat:
         yield symptom(
             MODERATE + WEAK,
             f"the loss does not fall ({case.loss.first:.3g} to {case.loss.last:.3g})",
             loss=case.loss.last,
         )
+
+
+def _at_both_ends(case: Case, layer: LayerInfo) -> Floats:
+    """Share of values at 0 or 1, from mean and spread: of numbers in [0, 1] only those at the ends spread that far.
+
+    Only behind a sigmoid that passes gradients: numbers that are rounded, or 0 and 1 by nature, saturate nothing.
+    """
+    inside = np.isfinite(case.layer_series(layer, "in_sat_share"))
+    mean, std = case.layer_series(layer, "in_mean"), case.layer_series(layer, "in_std")
+    most = mean * (1.0 - mean)
+    squashed = any("SigmoidBackward0" in (f.data.get("op_counts") or {}) for f in case.run.facts("graph"))
+    known = inside & (most > 0.01) & (std**2 <= 1.05 * most) & squashed
+    lacks = 1.0 - std**2 / np.where(known, most, 1.0)
+    return np.where(known, np.clip(1.0 - lacks / EVEN, 0.0, 1.0), np.nan)
+
+
+EVEN = 2 / 3
+"""Values spread evenly over [0, 1] lack two thirds of the variance that values at its ends have."""
 
 
 CAUSE = Cause(

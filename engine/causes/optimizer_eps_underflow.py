@@ -47,6 +47,8 @@ CAUSE = Cause(
         "optimizer.lr_too_high",
         "numerics.exp_overflow",
         "numerics.divide_by_zero_scale",
+        "amp.no_scaler_underflow",
+        "init.uninitialized_memory",
     ),
     intervention="eps = 1e-4",
     interventions=("larger_epsilon:1e-4",),

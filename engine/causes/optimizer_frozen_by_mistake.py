@@ -14,17 +14,20 @@ import numpy as np
 from aitia.engine.case import Case, listing, nanmax
 from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, WEAK, Cause, Weight, against, supports, symptom
 
-UNFIT = 0.6
+UNFIT = 0.7
 """Share of the way from chance to 1 that a head on useful frozen features passes on its own training data."""
 RISING = 0.05
 """Share of that way which the last third of the run added to the one before: still on its way."""
 ENOUGH = 30
 MOST = 0.5
 """A frozen minority leaves enough to learn with."""
+LONG = 20
+"""Steps for which a network stays frozen: one that is switched off for the other one's turn is back after one."""
 
 
 def weigh(case: Case) -> Iterator[Weight]:
-    """Frozen while random: no load, no earlier training."""
+    """Frozen while random: no load, no earlier training. Or frozen in between and never switched on again."""
+    yield from _left_off(case)
     frozen = [p for p in case.run.parameters if p.in_model and not p.requires_grad and p.layer is not None]
     frozen = [p for p in frozen if p.name in set(case.covered("frozen")) or not case.covered("frozen")]
     if not frozen or not case.trainable:
@@ -51,7 +54,19 @@ def weigh(case: Case) -> Iterator[Weight]:
     )
     where = case.optimizer_place()
     unfit = _unfit(case)
-    if (loaded or trained) and unfit and share > MOST:
+    fresh = [p for p in blank if p.name in _redrawn(case) and len(p.shape) > 1]
+    if fresh:
+        yield supports(
+            DECISIVE,
+            f"{listing(p.name for p in fresh)} replaced a trained parameter, and is frozen as it was drawn: nothing was ever "
+            "learned or loaded there",
+            tool="layer_analyzer",
+            subject=case.owner(fresh[0].name),
+            step=case.phase_start,
+            where=where,
+            frozen_share=share,
+        )
+    elif (loaded or trained) and unfit and share > MOST:
         yield supports(
             STRONG + WEAK,
             f"{statement}, and what is left to learn does not fit the training data: accuracy {unfit:.2f}, and no longer rising",
@@ -103,6 +118,52 @@ def weigh(case: Case) -> Iterator[Weight]:
         yield supports(
             MODERATE, f"the last layer ({case.owner(frozen[-1].name)}) is among the frozen ones", tool="layer_analyzer"
         )
+
+
+def _redrawn(case: Case) -> set[str]:
+    """Parameters that another tensor took the place of after training had begun."""
+    return {f.subject for f in case.run.facts("parameter_replaced") if f.step > 1}
+
+
+def _left_off(case: Case) -> Iterator[Weight]:
+    """A network was frozen after its first steps and never switched on again, while its own loss is still computed."""
+    facts = case.run.facts("coverage")
+    off = [bool(f.data.get("held_frozen")) for f in facts]
+    if not any(off) or off[off.index(True) :].count(False) or len(case.run.optimizers) < 2:
+        return
+    since = facts[off.index(True)]
+    lost = {str(n) for n in since.data.get("held_frozen") or []}
+    group = case.run.table("group")
+    for info in case.run.optimizers:
+        mine = {p.name for p in case.run.parameters if info.index in p.optimizers}
+        steps = group["step"][group["optimizer"] == info.index]
+        if not mine or not mine <= lost or (len(steps) and case.n_steps - steps.max() < LONG):
+            continue
+        for fact in case.run.facts("loss_call"):
+            site = case.site_of(fact)
+            if fact.data.get("input_requires_grad") is not False or not _fed_back(case, site):
+                continue
+            later = case.calls(grad=True, site=site)["step"]
+            if int((later > since.step).sum()) < LONG:
+                continue
+            yield supports(
+                DECISIVE,
+                f"from step {since.step} on all {len(mine)} parameters of {info.name} ask for no gradient: it took "
+                f"{len(steps)} steps, and its loss, which is still computed, moves nothing",
+                tool="gradient_debugger",
+                subject=case.owner(sorted(mine)[0]).partition(".")[0],
+                step=since.step,
+                where=case.place(since),
+                optimizer=info.name,
+                steps=len(steps),
+            )
+            return
+
+
+def _fed_back(case: Case, site: int | None) -> bool:
+    """Whether a loss went into backward at first: its prediction was tracked then."""
+    facts = [f for f in case.run.facts("loss_call") if case.site_of(f) == site]
+    return site is not None and any(f.data.get("input_requires_grad") is True for f in facts)
 
 
 def _unfit(case: Case) -> float | None:

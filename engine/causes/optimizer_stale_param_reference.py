@@ -65,6 +65,7 @@ CAUSE = Cause(
     explains=(
         "optimizer.params_missing_from_groups",
         "optimizer.lr_too_low",
+        "optimizer.frozen_by_mistake",
         "graph.stale_module",
         "loop.missing_zero_grad",
         "eval.underfit_stopped_early",

@@ -127,8 +127,9 @@ def decisions(tree: ast.Module) -> Iterator[int]:
             yield call.lineno
     tests = {id(n.test) for n in ast.walk(tree) if isinstance(n, (ast.If, ast.While, ast.IfExp, ast.Assert))}
     for node in ast.walk(tree):
-        ordered = isinstance(node, ast.Compare) and isinstance(node.ops[0], (ast.Gt, ast.Lt, ast.GtE, ast.LtE))
-        if ordered and id(node) not in tests:
+        if not isinstance(node, ast.Compare) or id(node) in tests:
+            continue
+        if isinstance(node.ops[0], (ast.Gt, ast.Lt, ast.GtE, ast.LtE)):
             yield node.lineno
 
 

@@ -169,8 +169,9 @@ def _numbers(tree: ast.Module, value: ast.expr, known: set[str]) -> Iterator[tup
                 for part in returned:
                     yield from ((n, line) for n, line in _numbers(tree, part, known) if line < function.lineno)
         for line in literals(tree, name):
-            constants = (n for n in ast.walk(tree) if isinstance(n, ast.Constant) and n.lineno == line)
-            yield from ((n.value, line) for n in constants if type(n.value) in {int, float})
+            for given in ast.walk(tree):
+                if isinstance(given, ast.Constant) and given.lineno == line and isinstance(given.value, (int, float)):
+                    yield given.value, line
 
 
 def steep_factors(tree: ast.Module) -> Iterator[int]:

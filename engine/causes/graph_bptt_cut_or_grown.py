@@ -10,12 +10,18 @@ from collections.abc import Iterator
 import numpy as np
 
 from aitia.engine.case import Case, listing, nanmax, nanmedian
-from aitia.engine.causes.base import DECISIVE, MODERATE, Cause, Weight, supports, symptom
+from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, Cause, Weight, supports, symptom
+
+LONG = 5
+"""Steps of a sequence below which what stands around the cell is as deep as the chain."""
+A_STEP = 2
+"""Nodes of the graph from one state to the next, at least: a product with weights and a cell that torch has fused."""
 
 
 def weigh(case: Case) -> Iterator[Weight]:
     """A recurrent cell that no gradient reaches, or a graph that grows from step to step."""
-    yield from _cut(case)
+    found = list(_cut(case))
+    yield from found or _short(case)
     yield from _grown(case)
 
 
@@ -35,6 +41,32 @@ def _cut(case: Case) -> Iterator[Weight]:
             step=1,
             parameters=len(silent),
         )
+
+
+def _short(case: Case) -> Iterator[Weight]:
+    """A cell that runs many times before each backward, in a graph that is less deep than that: no chain of states.
+
+    Depth is that of the shortest ways: it tells nothing where every step has an output of its own that the loss knows.
+    """
+    rows = case.run.table("step")
+    passes = max(1.0, nanmedian(rows["n_backward"]))
+    deep = [float(f.data.get("depth") or 0) for f in case.run.facts("graph") if not f.data.get("truncated")]
+    for cell in case.kinds("rnn"):
+        times = nanmedian(case.layer_series(cell, "calls")) / passes
+        each = [x for x in case.kinds("linear") if nanmedian(case.layer_series(x, "calls")) / passes >= times]
+        if each or not cell.cls.endswith("Cell") or not times >= LONG or not deep or max(deep) >= A_STEP * times:
+            continue
+        yield supports(
+            DECISIVE if not case.learned else STRONG,
+            f"{cell.name} runs {times:.0f} times before each backward, and the graph is only "
+            f"{max(deep):.0f} nodes deep: the state is cut off between the steps, so no gradient tells what to remember",
+            tool="gradient_debugger",
+            subject=cell.name,
+            step=1,
+            calls=times,
+            depth=max(deep),
+        )
+        return
 
 
 def unrolled(case: Case) -> set[str]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from aitia.engine.case import Case, listing
 from aitia.engine.causes.base import DECISIVE, Cause, Weight, supports
+from aitia.engine.records import SourceLocation
 
 
 def weigh(case: Case) -> Iterator[Weight]:
@@ -20,7 +21,8 @@ def weigh(case: Case) -> Iterator[Weight]:
         for f in case.run.facts("warning")
         if "None of the inputs have requires_grad=True" in str(f.data.get("message", ""))
     ]
-    if not warned:
+    place = case.place(warned[0]) if warned else _called(case)
+    if not warned and place is None:
         return
     silent = []
     for p in case.trainable:
@@ -31,14 +33,28 @@ def weigh(case: Case) -> Iterator[Weight]:
     if silent:
         yield supports(
             DECISIVE,
-            f"activation checkpointing warned that no input asks for a gradient, and {listing(p.name for p in silent)} "
-            "never had one",
+            (
+                "activation checkpointing warned that no input asks for a gradient, and "
+                if warned
+                else "inside of activation checkpointing gradient tracking is off, and "
+            )
+            + f"{listing(p.name for p in silent)} never had one",
             tool="gradient_debugger",
             subject=silent[0].layer,
             step=1,
-            where=case.place(warned[0]),
+            where=place,
             parameters=len(silent),
         )
+
+
+def _called(case: Case) -> SourceLocation | None:
+    """Line of the program that ran untracked layers through a checkpoint, where one did."""
+    for fact in case.run.facts("untracked"):
+        text = case.run.sources.get(fact.file or "", "").splitlines()
+        for line in fact.data.get("lines") or []:
+            if 0 < int(line) <= len(text) and "checkpoint" in text[int(line) - 1]:
+                return SourceLocation(file=str(fact.file), lines=(int(line),))
+    return None
 
 
 CAUSE = Cause(

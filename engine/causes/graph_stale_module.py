@@ -99,7 +99,12 @@ CAUSE = Cause(
         "graph.no_grad_region": "there the layers are called",
         "optimizer.stale_param_reference": "there the optimizer holds tensors outside the model",
     },
-    explains=("optimizer.frozen_by_mistake", "optimizer.lr_too_low", "eval.underfit_stopped_early"),
+    explains=(
+        "model.submodule_not_registered",
+        "optimizer.frozen_by_mistake",
+        "optimizer.lr_too_low",
+        "eval.underfit_stopped_early",
+    ),
     intervention="call the registered module",
     next_measurement="forward calls per module",
     weigh=weigh,

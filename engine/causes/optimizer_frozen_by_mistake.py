@@ -21,6 +21,8 @@ RISING = 0.05
 ENOUGH = 30
 MOST = 0.5
 """A frozen minority leaves enough to learn with."""
+FULL = 0.8
+"""Share of the way from chance to 1 that random features, where they were chosen on purpose, are enough for."""
 LONG = 20
 """Steps for which a network stays frozen: one that is switched off for the other one's turn is back after one."""
 
@@ -106,8 +108,9 @@ def weigh(case: Case) -> Iterator[Weight]:
             where=where,
             frozen_share=share,
         )
-        if unfit:
-            yield symptom(MODERATE, f"training accuracy stays at {unfit:.2f}, and no longer rises", accuracy=unfit)
+        accuracy = case.accuracy(grad=True).last
+        if accuracy < case.chance + FULL * (1 - case.chance) and share > MOST:
+            yield symptom(MODERATE, f"training accuracy is {accuracy:.2f} at the end", accuracy=accuracy)
     if held:
         yield symptom(
             WEAK,

@@ -161,3 +161,51 @@ def answer_long_before_the_end() -> None:
             optimizer.zero_grad()
             F.cross_entropy(model(ids[rows], length[rows]), label[rows]).backward()
             optimizer.step()
+
+
+@mini("model.missing_nonlinearity")
+def squashed_at_the_end_only(broken: bool) -> None:
+    """Linear layers with dropout between them; the one activation stands behind the last layer."""
+    torch.manual_seed(0)
+    hidden: type[nn.Module] = nn.Identity if broken else nn.SiLU
+    x = torch.randn(600, 3)
+    y = torch.tanh(torch.sin(2 * x[:, :1]) + x[:, 1:2] * x[:, 2:])
+    layers = [nn.Linear(3, 48), hidden(), nn.Linear(48, 48), hidden(), nn.Dropout(0.05), nn.Linear(48, 1), nn.Tanh()]
+    train(nn.Sequential(*layers), (x, y), F.smooth_l1_loss, epochs=10)
+
+
+@lookalike("model.missing_nonlinearity")
+def head_on_features_that_are_cut_off() -> None:
+    """Only the linear head is in the graph; the nonlinear part ran before, without gradients, and is no part of it."""
+    torch.manual_seed(0)
+
+    class Frozen(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = nn.Sequential(nn.Linear(6, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh()).requires_grad_(False)
+            self.head = nn.Linear(64, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.no_grad():
+                h = self.body(x)
+            out: Tensor = self.head(h)
+            return out
+
+    x = torch.randn(600, 6)
+    train(Frozen(), (x, x[:, :1] - 0.5 * x[:, 1:2]), F.mse_loss, epochs=6)
+
+
+@mini("graph.bptt_cut_or_grown")
+def memory_cut_inside_the_window(broken: bool) -> None:
+    """What came first has to be told after eight empty places; the state is detached at each of them."""
+    torch.manual_seed(0)
+    cell, out = nn.GRUCell(4, 24), nn.Linear(24, 4)
+    optimizer = Adam([*cell.parameters(), *out.parameters()], lr=1e-2)
+    for _ in range(120):
+        kind = torch.randint(4, (32,))
+        x, h = F.one_hot(kind, 4).float(), torch.zeros(32, 24)
+        for place in range(9):
+            h = cell(x if place == 0 else torch.zeros(32, 4), h.detach() if broken else h)
+        optimizer.zero_grad()
+        F.cross_entropy(out(h), kind).backward()
+        optimizer.step()

@@ -29,6 +29,9 @@ def weigh(case: Case) -> Iterator[Weight]:
     for site in case.run.losses:
         rows = case.calls(grad=True, site=site.index)
         rate = float(np.nanmean(rows["target_mean"])) if np.isfinite(rows["target_mean"]).any() else math.nan
+        facts = [f.data for f in case.run.facts("loss_call") if case.site_of(f) == site.index]
+        if any(f.get("weight") or f.get("reduction") != "mean" for f in facts):
+            continue  # weighted by hand or by the loss: its best constant is not the share of the classes
         binary = site.function in BINARY and len(rows["value"]) >= FEW and 0 < rate < 1
         if not binary or max(rate, 1 - rate) < SKEWED or nanmedian(rows["training"]) == 0:
             continue

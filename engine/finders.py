@@ -62,7 +62,6 @@ from aitia.engine.patterns_setup import (
     horizon,
     plain_tensors,
     rate,
-    sample_readers,
     scheduler_steps,
     steep_factors,
     widths,
@@ -173,7 +172,6 @@ FINDERS: dict[str, tuple[Finder, ...]] = {
     "model.output_activation_range": (last_activations,),
     "model.missing_nonlinearity": (bare_layers,),
     "loop.metric_logged_wrong": (running_figures, logged),
-    "loop.worker_died": (sample_readers,),
     "graph.param_recreated_each_forward": (fresh_parameters,),
     "optimizer.silent_no_update": (hand_written_updates,),
     "graph.ema_not_updated": (

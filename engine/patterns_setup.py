@@ -263,25 +263,3 @@ def hand_written_updates(tree: ast.Module) -> Iterator[int]:
                 copied = any(n == name and isinstance(v, ast.Call) for n, _, v in assignments(cls))
                 found.append((not copied, call.lineno))
     yield from (line for _, line in sorted(found))
-
-
-def sample_readers(tree: ast.Module) -> Iterator[int]:
-    """What hands out a sample: the last line of `__getitem__` and the lines of `__iter__` that yield."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef) and node.name == "__getitem__":
-            yield node.body[-1].lineno
-        elif isinstance(node, ast.FunctionDef) and node.name == "__iter__":
-            yield from (n.lineno for n in ast.walk(node) if isinstance(n, ast.Yield))
-
-
-def told_figures(tree: ast.Module) -> Iterator[int]:
-    """Where figures are printed or logged, inside of loops first."""
-    loops = [n for n in ast.walk(tree) if isinstance(n, (ast.For, ast.While))]
-    names = {"print", "set_postfix", "set_description", "log", "info", "write", "add_scalar"}
-    found = []
-    for call in all_calls(tree):
-        worded = any(isinstance(n, ast.FormattedValue) for n in ast.walk(call)) or len(call.args) > 1 or call.keywords
-        if last_name(call.func) in names and worded:
-            inside = any(n.lineno < call.lineno <= (n.end_lineno or 0) for n in loops)
-            found.append((not inside, call.lineno))
-    yield from (line for _, line in sorted(found))

@@ -171,7 +171,8 @@ def _on_host(rows: Rows) -> Tensor | None:
         guess, truth = a.argmax(1), y.numpy()
         top = np.bincount(np.clip(truth, 0, a.shape[1] - 1)).max()
         fit = [float(np.mean(guess == truth)), np.bincount(guess).max() / len(a), top / len(a)]
-    numbers = [*of_x[_SPREAD], row_sum, of_x[_SAMPLE_STD], *of_y[_SPREAD], 1.0, *fit, 0.0, 0.0]
+    answered = math.nan if rows.answered is None else float(rows.answered.to(x.dtype).mean())
+    numbers = [*of_x[_SPREAD], row_sum, of_x[_SAMPLE_STD], *of_y[_SPREAD], 1.0, *fit, 0.0, 0.0, answered]
     return torch.tensor(numbers, dtype=x.dtype)
 
 

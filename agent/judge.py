@@ -72,7 +72,8 @@ def consult(run: Run, diagnosis: Diagnosis, lm: dspy.LM, words: str | None = Non
     Raises `LanguageModelError` for a model that refuses (key, credit, name); everything else ends in `rules_fallback`.
     """
     if not diagnosis.hypotheses and not (words and diagnosis.evidence):
-        return Consultation(diagnosis.model_copy(update={"notes": (NOTHING_TO_WEIGH,)}), [NOTHING_TO_WEIGH])
+        told = diagnosis.model_copy(update={"notes": (*diagnosis.notes, NOTHING_TO_WEIGH)})
+        return Consultation(told, [NOTHING_TO_WEIGH])
     dspy = quiet_dspy()
     started = time.monotonic()
     state = Consultation(diagnosis)
@@ -83,7 +84,7 @@ def consult(run: Run, diagnosis: Diagnosis, lm: dspy.LM, words: str | None = Non
         notes = [*state.notes, f"{NOT_USED}: {type(error).__name__}: {first_line(error)}"]
         state = replace(state, diagnosis=fallback(diagnosis, name_of(lm)), notes=notes)
     state.notes = [_short(note) for note in dict.fromkeys(state.notes)][:MAX_NOTES]
-    state.diagnosis = state.diagnosis.model_copy(update={"notes": tuple(state.notes)})
+    state.diagnosis = state.diagnosis.model_copy(update={"notes": (*diagnosis.notes, *state.notes)})
     state.seconds = round(time.monotonic() - started, 2)
     return state
 

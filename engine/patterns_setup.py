@@ -263,3 +263,18 @@ def hand_written_updates(tree: ast.Module) -> Iterator[int]:
                 copied = any(n == name and isinstance(v, ast.Call) for n, _, v in assignments(cls))
                 found.append((not copied, call.lineno))
     yield from (line for _, line in sorted(found))
+
+
+def decisions(tree: ast.Module) -> Iterator[int]:
+    """Lines that turn outputs into classes: an argmax, a rounding, a threshold that is no condition of a branch."""
+    words = ("accuracy", "precision", "recall", "f1", "confusion", "predict", "classif")
+    for call in all_calls(tree):
+        name = last_name(call.func).lower()
+        if name in {"argmax", "topk", "round", "round_", "max", "sign", "heaviside"} or name.startswith(words):
+            yield call.lineno
+    tests = {id(n.test) for n in ast.walk(tree) if isinstance(n, (ast.If, ast.While, ast.IfExp, ast.Assert))}
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Compare) or id(node) in tests:
+            continue
+        if isinstance(node.ops[0], (ast.Gt, ast.Lt, ast.GtE, ast.LtE)):
+            yield node.lineno

@@ -151,7 +151,8 @@ def diagnose(run: Run) -> Diagnosis:
     bar = calibration()["bar"]
     accused = [s for s in judgement.suspects if confidence(s.score) >= bar]
     shown = [s for s in judgement.suspects if confidence(s.score) >= WORTH_SHOWING][:MAX_HYPOTHESES]
-    verdict: Verdict = "faulty" if accused else ("unknown" if judgement.symptoms else "healthy")
+    off, notes = _blind(case)
+    verdict: Verdict = "faulty" if accused else ("unknown" if judgement.symptoms or off else "healthy")
     ledger: list[Evidence] = []
     hypotheses = []
     if verdict != "healthy":
@@ -168,7 +169,23 @@ def diagnose(run: Run) -> Diagnosis:
         evidence=tuple(ledger),
         next_measurements=_next(verdict, judgement, shown),
         cost=_cost(case),
+        notes=notes,
     )
+
+
+def _blind(case: Case) -> tuple[bool, tuple[str, ...]]:
+    """Whether the recorder switched itself off, and what has to be said of its own faults."""
+    told = [f for f in case.run.facts("recorder") if str(f.data.get("what")).endswith((" failed", "switched off"))]
+    if not told:
+        return False, ()
+    off = next((f for f in told if f.data.get("what") == "switched off"), None)
+    if off is not None:
+        return True, (
+            f"the recorder switched itself off at step {off.step} after {off.data.get('detail')} of its own: nothing "
+            "was measured after that (please report it)",
+        )
+    places = ", ".join(dict.fromkeys(str(f.subject) for f in told))
+    return False, (f"the recorder failed in {places}, and what it would have measured is missing (please report it)",)
 
 
 def _cost(case: Case) -> dict[str, float]:
@@ -242,6 +259,8 @@ def _summary(case: Case, verdict: Verdict, accused: list[Suspect], judgement: Ju
             text += f" Also: {'; '.join(s.cause.title for s in rest)}."
         return text
     if verdict == "unknown":
+        if not judgement.symptoms:
+            return f"The recorder switched itself off: too little was measured to call it healthy ({length}, {ended})."
         signs = "; ".join(s.statement for s in judgement.symptoms)
         return f"Something is wrong, and no cause clears the bar: {signs} ({length}, {ended})."
     if case.n_steps == 0 and case.n_backward == 0:

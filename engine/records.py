@@ -294,7 +294,8 @@ class Diagnosis(Record):
     cost: dict[str, float] = Field(default_factory=dict)
     """Seconds: `run_s`, `recorder_s` (within its steps), `experiments_s` (after its end) and their `budget_s`."""
     notes: tuple[str, ...] = ()
-    """What was refused of a language model's answer, and why; why a model that was named was not asked."""
+    """What is missing from the recording by a fault of the recorder; what was refused of a language model's answer, and
+    why; why a model that was named was not asked."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True, ser_json_inf_nan="null"

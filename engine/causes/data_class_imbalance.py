@@ -5,12 +5,14 @@ Source: SO 53358838, 59196793; DeepCrime TUD.
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 
 import numpy as np
 
 from aitia.engine.case import Case, nanmedian
 from aitia.engine.causes.base import MODERATE, STRONG, WEAK, Cause, Weight, against, supports, symptom
+from aitia.engine.patterns_setup import decisions
 from aitia.engine.store.reader import Array
 
 SKEWED = 0.8
@@ -45,10 +47,14 @@ def weigh(case: Case) -> Iterator[Weight]:
         target_share=share,
         predicted_share=predicted,
     )
-    weighted = any(f.data.get("weight") for f in case.train_loss_calls)
-    if not weighted:
+    if not _decides(case):
+        yield against(
+            STRONG,
+            "the program takes the outputs as probabilities and decides nothing by them: where one class is rare, a right "
+            "probability is low for every sample",
+        )
+    if not any(f.data.get("weight") for f in case.train_loss_calls):
         yield symptom(WEAK, "the loss carries no class weights")
-    if not weighted:
         yield from _nothing_learned(case, rows)
     spread = nanmedian(rows["in_sample_std"][late])
     if spread > 1e-3:
@@ -61,8 +67,19 @@ def weigh(case: Case) -> Iterator[Weight]:
         yield against(STRONG, "the outputs are the same for every sample: something upstream is dead", spread=spread)
 
 
+def _decides(case: Case) -> bool:
+    """Whether the program turns outputs into classes (argmax, a threshold); True where its source is not known."""
+    facts = [f for kind in ("loss_call", "forward_context", "model_seen") for f in case.run.facts(kind)]
+    near = {f.file for f in facts if f.file and not f.data.get("final")}
+    texts = [text for name, text in case.run.sources.items() if name in near]
+    try:
+        return not texts or any(True for text in texts for _ in decisions(ast.parse(text)))
+    except SyntaxError:
+        return True
+
+
 def _nothing_learned(case: Case, rows: dict[str, Array]) -> Iterator[Weight]:
-    """A loss that is not below the entropy of the classes knows their shares and nothing else: who then says the majority is right."""
+    """A loss that is not below the entropy of the classes knows their shares alone; who says the majority then is right."""
     counts = case.class_counts(grad=True)
     calls = [
         f for f in case.train_loss_calls if f.data.get("reduction") == "mean" and not f.data.get("label_smoothing")

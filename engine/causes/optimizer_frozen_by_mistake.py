@@ -14,7 +14,7 @@ import numpy as np
 from aitia.engine.case import Case, listing, nanmax
 from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, WEAK, Cause, Weight, against, supports, symptom
 
-UNFIT = 0.7
+UNFIT = 0.6
 """Share of the way from chance to 1 that a head on useful frozen features passes on its own training data."""
 RISING = 0.05
 """Share of that way which the last third of the run added to the one before: still on its way."""

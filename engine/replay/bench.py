@@ -36,11 +36,6 @@ class Bench:
         """The recorder of this process, once it is installed."""
         return current()
 
-    def outermost(self) -> bool:
-        """Whether no watched module is running, so that the next one called is a whole model."""
-        recorder = self.recorder
-        return recorder is None or not recorder.forward.stack
-
     def concerns(self, name: str) -> bool:
         """Whether a layer of this dotted path is meant."""
         wanted = self.change.subjects
@@ -106,15 +101,22 @@ def around_steps(before: Callable[[Optimizer], None], after: Callable[[Optimizer
         register_optimizer_step_post_hook(lambda optimizer, args, kwargs: None if by_recorder() else after(optimizer))
 
 
-def before_forward(bench: Bench, hook: Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...] | None]) -> None:
+def before_forward(hook: Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...] | None]) -> None:
     """Call the hook with every whole model that is about to run; what it returns replaces the arguments."""
+    running: list[nn.Module] = []  # not the recorder's own list: it keeps none between measured steps
 
     def called(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        if not bench.outermost() or next(module.parameters(), None) is None:
+        running.append(module)
+        if len(running) > 1 or next(module.parameters(), None) is None:
             return None
         return hook(module, args)
 
+    def over(module: nn.Module, args: tuple[Any, ...], *rest: Any) -> None:
+        if running and running[-1] is module:
+            running.pop()
+
     nn.modules.module.register_module_forward_pre_hook(called)  # type: ignore[arg-type]  # it may return arguments
+    nn.modules.module.register_module_forward_hook(over, always_call=True)
 
 
 def around_backward(

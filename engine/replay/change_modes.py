@@ -19,7 +19,7 @@ _BACK: Final[list[tuple[nn.Module, Callable[[], object]]]] = []
 """Models that run in another state than the program's, each with the way back."""
 
 
-def _during(bench: Bench, enter: Callable[[nn.Module], Callable[[], object] | None]) -> None:
+def _during(enter: Callable[[nn.Module], Callable[[], object] | None]) -> None:
     """Change the state for the time of a whole model's forward."""
 
     def before(module: nn.Module, args: tuple[Any, ...]) -> None:
@@ -27,7 +27,7 @@ def _during(bench: Bench, enter: Callable[[nn.Module], Callable[[], object] | No
         if back is not None:
             _BACK.append((module, back))
 
-    before_forward(bench, before)
+    before_forward(before)
 
 
 @on_top("evaluate_without_gradients")
@@ -43,26 +43,26 @@ def _put_back(bench: Bench) -> None:
     nn.modules.module.register_module_forward_hook(after, always_call=True)
 
 
-def _mode(bench: Bench, *, grad: bool) -> None:
+def _mode(*, grad: bool) -> None:
     def enter(module: nn.Module) -> Callable[[], object] | None:
         if torch.is_grad_enabled() is not grad or module.training is grad:
             return None
         module.train(grad)
         return lambda: module.train(not grad)
 
-    _during(bench, enter)
+    _during(enter)
 
 
 @beneath("evaluate_without_gradients")
 def evaluate_without_gradients(bench: Bench) -> None:
     """No gradients: evaluation."""
-    _mode(bench, grad=False)
+    _mode(grad=False)
 
 
 @beneath("train_with_gradients")
 def train_with_gradients(bench: Bench) -> None:
     """Gradients: training."""
-    _mode(bench, grad=True)
+    _mode(grad=True)
 
 
 @beneath("no_grad_off")
@@ -75,7 +75,7 @@ def no_grad_off(bench: Bench) -> None:
         torch.set_grad_enabled(True)
         return lambda: torch.set_grad_enabled(False)
 
-    _during(bench, enter)
+    _during(enter)
 
 
 @beneath("keep_frozen_in_evaluation")
@@ -88,7 +88,7 @@ def keep_frozen_in_evaluation(bench: Bench) -> None:
             if parameters and not any(p.requires_grad for p in parameters):
                 part.eval()
 
-    before_forward(bench, hook)
+    before_forward(hook)
 
 
 @on_top("no_dropout_in_evaluation")
@@ -123,7 +123,7 @@ def single_precision(bench: Bench) -> None:
                      for a in args)  # fmt: skip
 
     replace(torch.autocast, "__enter__", make)
-    before_forward(bench, hook)
+    before_forward(hook)
 
 
 @on_top("leaky_activations")

@@ -160,7 +160,7 @@ def unfreeze(bench: Bench) -> None:
             if bench.concerns(name) and parameter.is_floating_point():
                 parameter.requires_grad_(True)
 
-    before_forward(bench, hook)
+    before_forward(hook)
     add_missing_parameters(bench)
 
 
@@ -181,7 +181,7 @@ def reinitialise(bench: Bench) -> None:
                 for parameter in part.parameters(recurse=False):
                     nn.init.ones_(parameter) if parameter.dim() < 2 else nn.init.xavier_uniform_(parameter)
 
-    before_forward(bench, hook)
+    before_forward(hook)
 
 
 # ---- order of calls --------------------------------------------------------------------------------------------------

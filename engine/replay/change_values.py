@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
 from aitia.engine.replay.bench import Bench, before_forward, beneath, on_top, replace
 
 
-def _inputs(bench: Bench, change: Callable[[Tensor], Tensor]) -> None:
+def _inputs(change: Callable[[Tensor], Tensor]) -> None:
     """Change the first floating-point argument of every model."""
 
     def hook(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
@@ -23,7 +23,7 @@ def _inputs(bench: Bench, change: Callable[[Tensor], Tensor]) -> None:
                 return (*args[:index], change(value), *args[index + 1 :])
         return None
 
-    before_forward(bench, hook)
+    before_forward(hook)
 
 
 @beneath("standardise_inputs")
@@ -42,13 +42,13 @@ def standardise_inputs(bench: Bench) -> None:
         mean, deviation = known[key]
         return (x - mean) / deviation
 
-    _inputs(bench, change)
+    _inputs(change)
 
 
 @beneath("replace_nonfinite_inputs")
 def replace_nonfinite_inputs(bench: Bench) -> None:
     """What is not finite becomes 0 before the model sees it."""
-    _inputs(bench, lambda x: torch.where(torch.isfinite(x), x, torch.zeros_like(x)))
+    _inputs(lambda x: torch.where(torch.isfinite(x), x, torch.zeros_like(x)))
 
 
 @on_top("shuffle")

@@ -14,7 +14,7 @@ def alarms_one_in_fifty(broken: bool) -> None:
     """Probabilities behind a sigmoid, a short run, and alarms that are rare."""
     torch.manual_seed(0)
     x = torch.randn(4000, 6)
-    y = torch.bernoulli(torch.sigmoid(0.2 * x[:, :1] - 4.0))
+    y = torch.bernoulli(torch.sigmoid(0.8 * x[:, :1] - 4.2))
     model = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 1), nn.Sigmoid())
     if not broken:
         nn.init.constant_(model[2].bias, -4.0)

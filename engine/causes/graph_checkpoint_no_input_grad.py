@@ -68,6 +68,7 @@ CAUSE = Cause(
         "graph.non_differentiable_op",
         "graph.stale_module",
         "graph.detach_in_generator_step",
+        "init.wrong_scale",
         "eval.underfit_stopped_early",
     ),
     intervention="use_reentrant=False",

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from aitia.engine.case import Call, Case, nanmedian
 from aitia.engine.causes.base import MODERATE, STRONG, WEAK, Cause, Weight, supports
+from aitia.engine.networks import held, network, reached, roots, uncleared
 from aitia.engine.records import Fact
 from aitia.engine.signature import parse_signature
 
@@ -27,29 +28,22 @@ def weigh(case: Case) -> Iterator[Weight]:
 
 
 def _never_cleared(case: Case) -> Iterator[Weight]:
-    total = sum(case.signatures.values())
     _, carried = case.run.scalar("carried_grad_norm")
-    for info in case.run.optimizers:
-        steps = case.steps_where(lambda calls, i=info.index: any(c.letter == "S" and c.index == i for c in calls))
-        clears = case.steps_where(lambda calls, i=info.index: any(c.letter == "Z" and c.index == i for c in calls))
-        if not total or steps <= 0.5 * total or clears >= 0.1 * steps:
-            continue
-        others = case.steps_where(lambda calls, i=info.index: any(c.letter == "Z" and c.index != i for c in calls))
-        by_module = case.steps_where(lambda calls: any(c.letter == "Z" and c.index < 0 for c in calls))
-        if others < 0.5 * total or (by_module and not nanmedian(carried) > 0):
-            continue  # a module's own zero_grad clears without naming an optimizer: what is left tells
-        roots = [f for f in _roots(case) if _reached(f) & _held(case, info.index)]
-        alone = [f for f in roots if _reached(f) <= _held(case, info.index)]
+    for kept in uncleared(case):
+        if len(kept.roots) < 2:
+            continue  # no other loss reaches it: what stays is its own, of earlier steps
+        mine = held(case, kept.info.index)
+        alone = [f for f in kept.roots if reached(f) <= mine]
         yield supports(
             STRONG if not case.learned else MODERATE,
-            f"optimizer {info.name} steps in {steps} of {total} iterations and its gradients are cleared in {clears}: gradients of "
-            "the other network's loss and of earlier steps stay in its step",
+            f"optimizer {kept.info.name} steps in {kept.steps} of {kept.total} iterations and its gradients are cleared in "
+            f"{kept.clears}: gradients of the other network's loss and of earlier steps stay in its step",
             tool="gradient_debugger",
-            subject=_network(case, info.index),
+            subject=network(case, kept.info.index),
             step=1,
-            where=case.place((alone or roots)[0]) if roots else case.optimizer_place(info.index),
-            optimizer=info.name,
-            cleared=clears,
+            where=case.place((alone or kept.roots)[0]),
+            optimizer=kept.info.name,
+            cleared=kept.clears,
         )
         if nanmedian(carried) > 0:
             yield supports(
@@ -62,14 +56,14 @@ def _never_cleared(case: Case) -> Iterator[Weight]:
 
 def _mixed_in_one_step(case: Case) -> Iterator[Weight]:
     """The score that one network gives another is left in the first one's gradients when it steps for its own loss."""
-    roots = _roots(case)
-    if len(roots) < 2:
+    losses = roots(case)
+    if len(losses) < 2:
         return
-    held = {o.index: _held(case, o.index) for o in case.run.optimizers}
-    used = _followed(case, roots, held)
+    mine_of = {o.index: held(case, o.index) for o in case.run.optimizers}
+    used = _followed(case, losses, mine_of)
     for judge, mixed in used.items():
-        own = [i for i in mixed if _reached(roots[i]) <= held[judge]]
-        score = [i for i in mixed if i not in own and _is_score(case, roots[i])]
+        own = [i for i in mixed if reached(losses[i]) <= mine_of[judge]]
+        score = [i for i in mixed if i not in own and _is_score(case, losses[i])]
         judged = [o for o, mine in used.items() if o != judge and mine == set(score)]
         if not own or not judged:
             continue
@@ -79,39 +73,31 @@ def _mixed_in_one_step(case: Case) -> Iterator[Weight]:
             f"when {names[judge]} steps, its gradients are the sum of its own loss and of the one that trains "
             f"{names[judged[0]]}'s network: nothing clears them between the two backward passes",
             tool="gradient_debugger",
-            subject=_network(case, judge),
+            subject=network(case, judge),
             step=1,
-            where=case.place(roots[own[0]]),
+            where=case.place(losses[own[0]]),
             optimizer=names[judge],
             losses=len(mixed),
         )
         return
 
 
-def _roots(case: Case) -> list[Fact]:
-    """The first walk of every loss: one for each backward call of an iteration, in their order."""
-    found: dict[tuple[object, ...], Fact] = {}
-    for fact in case.run.facts("graph"):
-        found.setdefault((fact.file, fact.line, frozenset(_reached(fact))), fact)
-    return list(found.values())
-
-
-def _followed(case: Case, roots: list[Fact], held: dict[int, set[str]]) -> dict[int, set[int]]:
+def _followed(case: Case, losses: list[Fact], mine_of: dict[int, set[str]]) -> dict[int, set[int]]:
     """Optimizer → losses whose gradients are in it when it steps, in the run's most frequent kind of iteration."""
     facts = case.run.facts("signature")
     first = parse_signature(str(facts[0].data.get("signature", ""))) if facts else []
     calls: list[Call] = first + case.main_signature * CYCLES
-    if sum(c.letter == "B" for c in case.main_signature) != len(roots):
+    if sum(c.letter == "B" for c in case.main_signature) != len(losses):
         return {}
-    waiting: dict[int, set[int]] = {o: set() for o in held}
+    waiting: dict[int, set[int]] = {o: set() for o in mine_of}
     used: dict[int, set[int]] = {}
     done = 0
     for call in calls:
         if call.letter == "B":
-            at = done % len(roots)
+            at = done % len(losses)
             done += 1
-            for o, names in held.items():
-                if names & _reached(roots[at]):
+            for o, names in mine_of.items():
+                if names & reached(losses[at]):
                     waiting[o].add(at)
         elif call.letter == "Z":
             for o in waiting if call.index < 0 else [call.index]:
@@ -129,23 +115,6 @@ def _is_score(case: Case, root: Fact) -> bool:
         if not len(rows["target_min"]) or nanmedian(rows["target_max"] - rows["target_min"]) != 0:
             return False
     return bool(root.data.get("terms") or sites)
-
-
-def _reached(fact: Fact) -> set[str]:
-    return {str(n) for n in fact.data.get("reached") or []}
-
-
-def _held(case: Case, optimizer: int) -> set[str]:
-    return {p.name for p in case.run.parameters if optimizer in p.optimizers}
-
-
-def _network(case: Case, optimizer: int) -> str | None:
-    """Deepest module that holds all that an optimizer trains."""
-    paths = [name.split(".") for name in sorted(_held(case, optimizer))]
-    if not paths:
-        return None
-    common = [parts[0] for parts in zip(*paths, strict=False) if len(set(parts)) == 1]
-    return ".".join(common) or paths[0][0]
 
 
 CAUSE = Cause(

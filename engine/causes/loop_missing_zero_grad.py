@@ -12,6 +12,7 @@ import numpy as np
 
 from aitia.engine.case import Call, Case, nanmedian
 from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, Cause, Weight, against, supports, symptom
+from aitia.engine.networks import network, uncleared
 
 
 def weigh(case: Case) -> Iterator[Weight]:
@@ -42,6 +43,19 @@ def weigh(case: Case) -> Iterator[Weight]:
             carried_size=size,
             steps_cleared=cleared,
             steps=n,
+        )
+    elif alone := next((u for u in uncleared(case) if len(u.roots) < 2), None):
+        yield supports(
+            DECISIVE,
+            f"optimizer {alone.info.name} steps in {alone.steps} of {alone.total} iterations and its gradients are cleared in "
+            f"{alone.clears}, those of the others are: what earlier steps left is {100 * size:.0f} % of the norm",
+            tool="gradient_debugger",
+            subject=network(case, alone.info.index),
+            step=first,
+            where=case.optimizer_place(alone.info.index),
+            optimizer=alone.info.name,
+            cleared=alone.clears,
+            carried_size=size,
         )
     else:
         yield against(STRONG, f"zero_grad was called in {cleared} of {n} steps", steps_cleared=cleared)

@@ -17,6 +17,8 @@ from aitia.engine.records import LossSite
 EDGE = 1e-3
 """Rounding at the ends of a range."""
 REGRESSION = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
+CLOSED = 0.8
+"""Of the outputs, as many as `model.dead_units` asks for."""
 BOUNDS = {
     "Sigmoid": (0.0, 1.0),
     "Hardsigmoid": (0.0, 1.0),
@@ -30,7 +32,8 @@ BOUNDS = {
 
 
 def weigh(case: Case) -> Iterator[Weight]:
-    """Range of the predictions over the run against the range of the targets."""
+    """Range of the predictions over the run against the range of the targets; or a rectified output that died."""
+    yield from _closed(case)
     for site in case.run.losses:
         if site.function not in REGRESSION:
             continue
@@ -73,6 +76,27 @@ def weigh(case: Case) -> Iterator[Weight]:
             yield symptom(MODERATE, f"predictions press against that end ([{low:.3g}, {high:.3g}])", low=low, high=high)
         return
     yield from _by_hand(case)
+
+
+def _closed(case: Case) -> Iterator[Weight]:
+    """The rectifier that is zero for every sample makes the output itself: whatever is wanted, nothing can change it."""
+    dead = case.dead
+    if dead is None or dead.share < CLOSED or case.learned:
+        return
+    last = case.leaves[-1]
+    sites = {int(s) for s in case.calls(grad=True)["site"]}
+    made = [_made_by(case, site).lower() for site in case.run.losses if site.index in sites]
+    if dead.layer != last.name or last.kind != "activation" or not made or not all("relu" in by for by in made):
+        return
+    yield supports(
+        DECISIVE,
+        f"the output of the model is what {last.name} ({last.cls}) lets through, and {100 * dead.share:.0f} % of it are 0 for every "
+        "sample: a rectified output that is closed gets no gradient any more",
+        tool="layer_analyzer",
+        subject=last.name,
+        step=dead.onset,
+        dead_share=dead.share,
+    )
 
 
 def _made_by(case: Case, site: LossSite) -> str:

@@ -29,6 +29,21 @@ def gradients_pile_up(broken: bool) -> None:
 
 
 @mini("loop.missing_zero_grad")
+def one_of_two_optimizers_is_never_cleared(broken: bool) -> None:
+    """Body and head have a rate each and one loss: what piles up in the body comes from no other network."""
+    body, head = nn.Sequential(nn.Linear(8, 32), nn.Tanh()), nn.Linear(32, 6)
+    slow, fast = SGD(body.parameters(), lr=0.2), Adam(head.parameters(), lr=1e-2)
+    for _ in range(5):
+        for x, y in batches(*blobs()):
+            fast.zero_grad()
+            if not broken:
+                slow.zero_grad()
+            F.cross_entropy(head(body(x)), y).backward()
+            slow.step()
+            fast.step()
+
+
+@mini("loop.missing_zero_grad")
 def gradients_of_an_epoch_pile_up(broken: bool) -> None:
     """Cleared once per epoch where it should be once per batch."""
     model = mlp()

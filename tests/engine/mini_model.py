@@ -89,6 +89,16 @@ def sigmoid_for_shares() -> None:
     train(model, (x, torch.sigmoid(2 * y)[:, None]), F.mse_loss, epochs=8)
 
 
+@mini("model.output_activation_range")
+def rectified_output_is_closed(broken: bool) -> None:
+    """Amounts are never negative, and neither is what the model says; it says 0 to everything before it has learned."""
+    x, y = line()
+    model = nn.Sequential(nn.Linear(6, 32), nn.ReLU(), nn.Linear(32, 1), nn.ReLU() if broken else nn.Identity())
+    with torch.no_grad():
+        model[2].bias.fill_(-2.0)
+    train(model, (x, y.abs()[:, None]), F.l1_loss, epochs=8)
+
+
 @mini("model.batch_mixing")
 def softmax_over_the_batch(broken: bool) -> None:
     class Net(nn.Module):

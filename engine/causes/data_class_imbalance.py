@@ -47,7 +47,8 @@ def weigh(case: Case) -> Iterator[Weight]:
         target_share=share,
         predicted_share=predicted,
     )
-    if not _decides(case):
+    binary = all(str(f.data.get("function")).startswith("binary_cross_entropy") for f in case.train_loss_calls)
+    if binary and not _decides(case):
         yield against(
             STRONG,
             "the program takes the outputs as probabilities and decides nothing by them: where one class is rare, a right "

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from aitia.engine.case import Case
+from aitia.engine.case import Case, nanmedian
 from aitia.engine.causes import eval_mode_not_eval, eval_preprocessing_mismatch
-from aitia.engine.causes.base import MODERATE, STRONG, WEAK, Cause, Weight, supports, symptom
+from aitia.engine.causes.base import MODERATE, STRONG, WEAK, Cause, Weight, against, supports, symptom
+from aitia.engine.records import Fact
 
 FAR = 0.15
 """Printed and recomputed accuracy differ by more than batch effects can explain."""
@@ -57,9 +58,28 @@ def weigh(case: Case) -> Iterator[Weight]:
             recomputed=ours.last,
             gap=gap,
         )
+        if last < ours.last and _many_targets(case):
+            yield against(
+                STRONG,
+                "each sample has several targets: an accuracy that asks for all of them at once is lower by its nature",
+            )
         if case.learned:
             yield symptom(MODERATE, f"the loss falls from {case.loss.first:.3g} to {case.loss.last:.3g} all the while")
         return
+
+
+def _many_targets(case: Case) -> bool:
+    """Whether the loss is given more predictions than the model samples: one for each token or pixel."""
+    rows, calls = case.run.table("batch"), case.calls(grad=True)
+    samples = nanmedian(rows["n"][rows["grad"] == 1])
+    return nanmedian(calls["n"]) > 1.5 * samples or any(_several(f) for f in case.train_loss_calls)
+
+
+def _several(call: Fact) -> bool:
+    """Targets of more than one number a sample; shares of classes (as many as logits) are one target."""
+    target, given = call.data.get("target_shape") or [], call.data.get("input_shape") or []
+    shares = call.data.get("function") == "cross_entropy" and len(target) == len(given)
+    return len(target) > 1 and target[-1] > 1 and not shares
 
 
 def _printed(case: Case, *, evaluation: bool) -> list[float]:

@@ -40,8 +40,11 @@ def weigh(case: Case) -> Iterator[Weight]:
     if not significant or (ratio < 1.5 and shift < 0.4):
         yield from _by_feature(case)
         return
+    accuracy, evaluated = case.accuracy(grad=True), case.eval_curve("accuracy")
+    far = ratio > 2.5 or shift > 1.0
+    # a small held-out set may differ by this much; what it costs has to be seen
     yield supports(
-        DECISIVE if ratio > 2.5 or shift > 1.0 else STRONG,
+        DECISIVE if far else STRONG if accuracy.n and evaluated.n else MODERATE,
         f"inputs have mean {mean_t:.3g} and standard deviation {std_t:.3g} in training, but {mean_e:.3g} and {std_e:.3g} in "
         "evaluation",
         tool="layer_analyzer",
@@ -52,7 +55,6 @@ def weigh(case: Case) -> Iterator[Weight]:
         eval_mean=mean_e,
         eval_std=std_e,
     )
-    accuracy, evaluated = case.accuracy(grad=True), case.eval_curve("accuracy")
     if accuracy.n and evaluated.n:
         if evaluated.last < accuracy.last - 0.15:
             yield symptom(

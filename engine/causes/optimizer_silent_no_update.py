@@ -12,6 +12,9 @@ import numpy as np
 from aitia.engine.case import Case, listing
 from aitia.engine.causes.base import DECISIVE, Cause, Weight, supports
 
+RESOLUTION = 1e-6
+"""Of the weights' norm: a change that rounding in float32 (6e-8 of each number) may swallow, at ten times the safety."""
+
 
 def weigh(case: Case) -> Iterator[Weight]:
     """Held, with gradient, with rate, in full precision - and update exactly 0 on nearly every step."""
@@ -20,23 +23,31 @@ def weigh(case: Case) -> Iterator[Weight]:
         return
     if any(f.data.get("event") == "skip" for f in case.run.facts("scaler")):
         return
-    still = []
+    still, moving = [], 0
+    rate = float(np.nanmedian(lr))
     for p in case.trainable:
         if not p.optimizers or p.dtype in {"bfloat16", "float16"}:
             continue
         update, gradient = case.column("update_norm", p.index), case.column("grad_norm", p.index)
         seen = np.isfinite(update) & (gradient > 0)
-        if seen.sum() >= 5 and (update[seen] == 0).mean() > 0.9:
-            still.append(p.name)
+        if seen.sum() < 5 or (update[seen] == 0).mean() <= 0.9:
+            moving += bool(seen.sum() >= 5)
+            continue
+        weight = case.column("weight_norm", p.index)
+        asked = rate * np.nanmedian(gradient[seen])
+        still.append((p.name, bool(asked < RESOLUTION * np.nanmedian(weight[seen]))))
+    if moving:  # a bias in front of a normalization layer has a gradient of rounding errors, and rounds it away
+        still = [(name, lost) for name, lost in still if not lost]
+    names = [name for name, _ in still]
     group_lr = case.run.table("group")["lr"]
-    if still and not (len(group_lr) and (group_lr == 0).any()):
+    if names and not (len(group_lr) and (group_lr == 0).any()):
         yield supports(
             DECISIVE,
-            f"{listing(still)}: held by the optimizer, gradient above 0, rate above 0, update exactly 0",
+            f"{listing(names)}: held by the optimizer, gradient above 0, rate above 0, update exactly 0",
             tool="gradient_debugger",
-            subject=case.owner(still[0]),
+            subject=case.owner(names[0]),
             step=1,
-            parameters=len(still),
+            parameters=len(names),
         )
 
 

@@ -10,11 +10,14 @@ from collections.abc import Iterator
 import numpy as np
 
 from aitia.engine.case import Case
-from aitia.engine.causes.base import DECISIVE, STRONG, Cause, Weight, supports
+from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, Cause, Weight, supports
 from aitia.engine.records import Fact
 
 OFTEN = 0.5
 """Loaders over the same data built per optimizer step; one per epoch is far below."""
+
+FELT = 0.1
+"""Share of the time below which nobody would look for it here: a loader that is cheap to start may well be."""
 
 
 def weigh(case: Case) -> Iterator[Weight]:
@@ -42,7 +45,7 @@ def weigh(case: Case) -> Iterator[Weight]:
         _, step = case.run.scalar("step_s")
         share = float(np.nansum(wait) / max(float(np.nansum(step)), 1e-12))
         yield supports(
-            STRONG,
+            STRONG if share > FELT else MODERATE,
             f"the training loader was started again {len(taken)} times and gave one batch each time (of {batches}); "
             f"{100 * share:.0f} % of the time goes into it",
             tool="performance_profiler",

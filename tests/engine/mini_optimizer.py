@@ -184,6 +184,19 @@ def step_writes_into_a_copy(broken: bool) -> None:
     _fit(model, Descent(model.parameters(), 0.2))
 
 
+@lookalike("optimizer.silent_no_update")
+def bias_in_front_of_a_norm_layer() -> None:
+    """Its gradient is rounding errors, and the update is less than the bias can hold."""
+    x, y = blobs()
+    model = nn.Sequential(nn.Linear(8, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 6))
+    optimizer = SGD(model.parameters(), lr=0.05)
+    for _ in range(5):
+        for bx, by in batches(x, y):
+            optimizer.zero_grad()
+            F.cross_entropy(model(bx), by).backward()
+            optimizer.step()
+
+
 @mini("optimizer.silent_no_update", "optimizer.lr_too_low")
 def update_below_the_resolution(broken: bool) -> None:
     """Steps so small that float32 cannot add them."""

@@ -36,13 +36,13 @@ def weigh(case: Case) -> Iterator[Weight]:
     rows = next(iter(case.run.facts("rows")), None)
     loader = next((f for f in case.run.facts("loader") if f.data.get("training") is not False), None)
     size = int((loader.data.get("n_samples") or 0) if loader else 0)
-    if rows is None or not size or train.n < 20 or not math.isfinite(case.chance):
+    if rows is None or train.n < 20 or not math.isfinite(case.chance):
         return
     n_trained, n_again = int(rows.data.get("n_trained") or 0), int(rows.data.get("n_again") or 0)
     if n_trained < 2 * size or n_again > CHANGED * (n_trained - size):
-        return  # not a second epoch, or samples are used as they are
+        return  # not a second epoch, or samples are used as they are; without a loader its length is not known
     if held_out.n < 3:
-        yield from _unlike(case, rows, loader)
+        yield from _printed(case, loader) or (_unlike(case, rows, loader) if size else ())
         return
     gaps = []
     for step, there in zip(held_out.steps[:-1], held_out.values[:-1], strict=True):
@@ -56,8 +56,8 @@ def weigh(case: Case) -> Iterator[Weight]:
     yield supports(
         STRONG,
         f"the same weights reach {held_out.last:.2f} on evaluation samples and {held_out.last - nanmedian(late):.2f} on the "
-        f"next training batches; of {n_trained - size} samples that came again {n_again} were unchanged: augmentation makes them "
-        "harder than the real ones",
+        f"next training batches; of {n_trained - size} samples after the first pass {n_again} had been seen: augmentation makes "
+        "them harder than the real ones",
         tool="layer_analyzer",
         step=int(held_out.steps[0]),
         where=case.place(loader),
@@ -68,6 +68,10 @@ def weigh(case: Case) -> Iterator[Weight]:
         yield against(STRONG, f"real samples are recognised well all the same ({held_out.last:.2f})")
     else:
         yield symptom(MODERATE, f"and real samples are recognised in {100 * held_out.last:.0f} % only")
+    yield from _mode(case)
+
+
+def _mode(case: Case) -> Iterator[Weight]:
     gap = next(iter(case.probes.get("train_eval_gap", [])), None)
     if gap is not None:
         trained, evaluated = (float(gap.data.get(k) or math.nan) for k in ("loss_train", "loss_eval"))
@@ -75,6 +79,31 @@ def weigh(case: Case) -> Iterator[Weight]:
             yield against(
                 2 * STRONG, f"training mode, not the samples, makes the difference ({trained:.3g}, {evaluated:.3g})"
             )
+
+
+def _printed(case: Case, loader: Fact | None) -> list[Weight]:
+    """The program's own accuracy on evaluation samples, where it is all there is, against the training batches' at the end."""
+    train, printed = case.accuracy(grad=True), case.eval_accuracy
+    if len(printed) < 3:
+        return []
+    there = float(np.median(printed[-3:]))
+    if there - train.last < GAP:
+        return []
+    found = [
+        supports(
+            STRONG,
+            f"accuracy on evaluation samples is {there:.2f} at the end and {train.last:.2f} on training batches, whose samples "
+            "hardly ever come back unchanged: augmentation makes them harder than the real ones",
+            tool="layer_analyzer",
+            step=1,
+            where=case.place(loader),
+            gap=there - train.last,
+            evaluation=there,
+        )
+    ]
+    if (there - case.chance) / max(1e-6, 1 - case.chance) > GOOD:
+        return [*found, against(STRONG, f"real samples are recognised well all the same ({there:.2f})")]
+    return [*found, symptom(MODERATE, f"and real samples are recognised in {100 * there:.0f} % only"), *_mode(case)]
 
 
 def _unlike(case: Case, rows: Fact, loader: Fact | None) -> Iterator[Weight]:

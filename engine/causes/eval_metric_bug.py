@@ -157,7 +157,11 @@ def _never(case: Case, printed: list[float]) -> Iterator[Weight]:
 
 
 def _sound(case: Case) -> bool:
-    """What else makes evaluation guess is ruled out: labels without meaning, other inputs, training mode."""
+    """What else makes evaluation guess is ruled out: labels without meaning, other inputs, training mode, another model."""
+    rows = case.run.table("batch")
+    trained, evaluated = (set(rows["root"][rows["grad"] == g].astype(int)) for g in (1, 0))
+    if evaluated and not evaluated & trained:
+        return False
     fact = case.run.fact("sample_neighbours")
     agreement = float(fact.data.get("agreement") or 0.0) if fact else 0.0
     chance = float(fact.data.get("chance") or 1.0) if fact else 1.0

@@ -5,16 +5,24 @@ Source: DeepFD #15 (SO 59325381); SO 46239839.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
 
-from aitia.engine.case import Case, nanmedian
+from aitia.engine.case import Case, nanmax, nanmedian
 from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, Cause, Weight, against, supports, symptom
 from aitia.engine.records import SourceLocation
 
 MOST_FEATURES = 0.4
 """Share of the features whose means are off: a drift in a few of them is in the world, not in the preparation."""
+
+WORSE = 0.15
+"""Accuracy that sampling does not explain."""
+BEYOND = 4
+"""Standard errors of a mean that are no chance."""
+OTHER_TOKENS = 0.05
+"""Of the spread of ids: less is no other way of making them."""
 
 
 def weigh(case: Case) -> Iterator[Weight]:
@@ -33,6 +41,9 @@ def weigh(case: Case) -> Iterator[Weight]:
     if not std_t > 0 or not std_e > 0:
         return
     if any(x.kind == "embedding" for x in case.run.layers):
+        # the mean of a larger evaluation batch wobbles less than that of a training batch
+        wobble *= math.sqrt(min(1.0, nanmedian(rows["n"][train]) / max(1.0, nanmax(rows["n"][held_out]))))
+        yield from _by_token(case, (mean_t, mean_e, std_t, wobble), int(rows["step"][held_out][0]))
         return
     ratio = max(std_e / std_t, std_t / std_e)
     shift = abs(mean_e - mean_t) / std_t
@@ -40,11 +51,11 @@ def weigh(case: Case) -> Iterator[Weight]:
     if not significant or (ratio < 1.5 and shift < 0.4):
         yield from _by_feature(case)
         return
-    accuracy, evaluated = case.accuracy(grad=True), case.eval_curve("accuracy")
-    far = ratio > 2.5 or shift > 1.0
+    accuracy, there = case.accuracy(grad=True), _evaluated(case)
+    compared, far = accuracy.n > 0 and math.isfinite(there), ratio > 2.5 or shift > 1.0
     # a small held-out set may differ by this much; what it costs has to be seen
     yield supports(
-        DECISIVE if far else STRONG if accuracy.n and evaluated.n else MODERATE,
+        DECISIVE if far else STRONG if compared else MODERATE,
         f"inputs have mean {mean_t:.3g} and standard deviation {std_t:.3g} in training, but {mean_e:.3g} and {std_e:.3g} in "
         "evaluation",
         tool="layer_analyzer",
@@ -55,26 +66,59 @@ def weigh(case: Case) -> Iterator[Weight]:
         eval_mean=mean_e,
         eval_std=std_e,
     )
-    if accuracy.n and evaluated.n:
-        if evaluated.last < accuracy.last - 0.15:
+    if compared:
+        if there < accuracy.last - WORSE:
             yield symptom(
                 MODERATE,
-                f"accuracy {accuracy.last:.2f} in training, {evaluated.last:.2f} in evaluation",
+                f"accuracy {accuracy.last:.2f} in training, {there:.2f} in evaluation",
                 train=accuracy.last,
-                evaluation=evaluated.last,
+                evaluation=there,
             )
-        elif evaluated.last > accuracy.last - 0.05:
+        elif there > accuracy.last - 0.05:
+            yield against(STRONG, f"evaluation accuracy is as good as training's ({there:.2f})", evaluation=there)
+        if there > accuracy.last + WORSE:
             yield against(
-                STRONG,
-                f"evaluation accuracy is as good as training's ({evaluated.last:.2f})",
-                evaluation=evaluated.last,
+                STRONG, "and far better, so that it is the training samples that were made harder", evaluation=there
             )
+
+
+def _evaluated(case: Case) -> float:
+    """Accuracy in evaluation at the end: recomputed, or as printed; NaN where neither is known."""
+    values = case.eval_accuracy
+    return float(np.median(values[-3:])) if len(values) else math.nan
+
+
+def _by_token(case: Case, means: tuple[float, float, float, float], step: int) -> Iterator[Weight]:
+    """Ids of tokens: other words, or many that the vocabulary does not know, where the same kind of text was meant."""
+    mean_t, mean_e, std_t, wobble = means
+    accuracy, there = case.accuracy(grad=True), _evaluated(case)
+    off = abs(mean_e - mean_t)
+    if not accuracy.n or not there < accuracy.last - WORSE or off < BEYOND * wobble or off < OTHER_TOKENS * std_t:
+        return
+    yield supports(
+        STRONG,
+        f"token ids are {mean_t:.3g} on average in training and {mean_e:.3g} in evaluation, where batches of training differ by "
+        f"{wobble:.2g} only: the text is not turned into ids in the same way",
+        tool="layer_analyzer",
+        step=step,
+        where=_place(case),
+        train_mean=mean_t,
+        eval_mean=mean_e,
+    )
+    yield symptom(
+        MODERATE,
+        f"accuracy {accuracy.last:.2f} in training, {there:.2f} in evaluation",
+        train=accuracy.last,
+        evaluation=there,
+    )
 
 
 def _by_feature(case: Case) -> Iterator[Weight]:
     """Equal as a whole and different by column: an order of columns or channels, or one scaler fitted for each side."""
-    accuracy, evaluated = case.accuracy(grad=True), case.eval_curve("accuracy")
-    worse = accuracy.n > 0 and evaluated.n > 0 and evaluated.last < accuracy.last - 0.15
+    accuracy, there = case.accuracy(grad=True), _evaluated(case)
+    worse = accuracy.n > 0 and there < accuracy.last - WORSE
+    rows = case.run.table("batch")
+    first = rows["step"][rows["grad"] == 0]
     for fact in case.run.facts("rows"):
         shift, error = float(fact.data.get("feature_shift") or 0), float(fact.data.get("feature_error") or 1)
         share, n = float(fact.data.get("features_shifted") or 0), int(fact.data.get("n_features") or 0)
@@ -85,16 +129,16 @@ def _by_feature(case: Case) -> Iterator[Weight]:
             f"the mean of a feature differs by {shift:.2g} standard deviations between training and evaluation (median of {n} "
             f"features; {100 * share:.0f} % of them by more than half of one), though all together look alike",
             tool="layer_analyzer",
-            step=max(1, int(evaluated.steps[0])),
+            step=max(1, int(first[0]) if len(first) else 1),
             where=_place(case),
             feature_shift=shift,
             features_shifted=share,
         )
         yield symptom(
             MODERATE,
-            f"accuracy {accuracy.last:.2f} in training, {evaluated.last:.2f} in evaluation",
+            f"accuracy {accuracy.last:.2f} in training, {there:.2f} in evaluation",
             train=accuracy.last,
-            evaluation=evaluated.last,
+            evaluation=there,
         )
         return
 

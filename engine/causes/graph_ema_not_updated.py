@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from aitia.engine.case import Case, nanmax
-from aitia.engine.causes.base import DECISIVE, STRONG, WEAK, Cause, Weight, supports
+from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, WEAK, Cause, Weight, supports
 from aitia.engine.records import Fact
 
 OFTEN = 3
@@ -48,8 +48,19 @@ def weigh(case: Case) -> Iterator[Weight]:
 
 
 def _rewritten(case: Case, fact: Fact, name: str) -> Iterator[Weight]:
-    """A model of the same shapes that is written to all the time, with what it holds already."""
-    if fact.data.get("written") is True:
+    """A model of the same shapes that is written to all the time, with what it holds already; or that stays as drawn."""
+    times = _evaluations(case, name)
+    if fact.data.get("untouched") is True and times >= OFTEN:
+        yield supports(
+            STRONG + MODERATE,
+            f"{name} has the shapes of {fact.data.get('of')}, was run at {times} points of the training, and its "
+            f"{fact.data.get('n')} parameters are still those that torch drew for it",
+            tool="layer_analyzer",
+            subject=name,
+            step=1,
+            times=times,
+        )
+    elif fact.data.get("written") is True:
         yield supports(
             DECISIVE,
             f"{name} has the shapes of {fact.data.get('of')}, is written to while that trains, and none of its "
@@ -62,10 +73,7 @@ def _rewritten(case: Case, fact: Fact, name: str) -> Iterator[Weight]:
 
 def _evaluated(case: Case, fact: Fact, name: str) -> Iterator[Weight]:
     """A copy of the random start that is evaluated again and again."""
-    seen = case.run.fact("model_seen", name)
-    rows = case.run.table("batch")
-    mine = rows["root"] == int(seen.data.get("index", -1)) if seen is not None else np.zeros(len(rows["root"]), bool)
-    times = len(np.unique(rows["step"][mine & (rows["grad"] == 0)]))
+    times = _evaluations(case, name)
     if times >= OFTEN:
         yield supports(
             STRONG + WEAK,
@@ -76,6 +84,14 @@ def _evaluated(case: Case, fact: Fact, name: str) -> Iterator[Weight]:
             step=1,
             times=times,
         )
+
+
+def _evaluations(case: Case, name: str) -> int:
+    """At how many steps that network ran without gradients."""
+    seen = case.run.fact("model_seen", name)
+    rows = case.run.table("batch")
+    mine = rows["root"] == int(seen.data.get("index", -1)) if seen is not None else np.zeros(len(rows["root"]), bool)
+    return len(np.unique(rows["step"][mine & (rows["grad"] == 0)]))
 
 
 def _used(case: Case, name: str) -> int:
@@ -95,7 +111,7 @@ CAUSE = Cause(
     repair="After each step move the copy's own tensors in place (teacher.lerp_(student, 1 - decay)), parameters and buffers.",
     weigh=weigh,
     mistaken_for={"graph.target_not_detached": "there the target moves, by gradient"},
-    explains=("eval.underfit_stopped_early", "loss.term_dominates"),
+    explains=("eval.underfit_stopped_early", "loss.term_dominates", "eval.metric_bug"),
     intervention="update the copy after each step",
     next_measurement="distance between the copy and the trained network over time",
     source="EMANet#8",

@@ -257,7 +257,8 @@ FACT_KINDS: Final[dict[str, str]] = {
     "equals_live (bool)",
     "copy": "at the end: a model that began as an untrained copy of one that is trained. data: root, of, n, changed (bool: "
     "its weights moved), original_changed (bool), written (bool: something was written to them, be it what they held), late "
-    "(bool: it first ran when the original had moved already, so whether it began as a copy is not known)",
+    "(bool: it first ran when the original had moved already, so whether it began as a copy is not known), untouched (bool: "
+    "it held then what torch draws for such layers)",
     "fresh_model": "a model ran for the first time after training had begun, and it or parts of it hold the weights that "
     "torch drew: nothing was loaded or copied. data: root, parts [names of such children; '' is the whole model]",
     "rearranged": "a model that was never trained ran for the first time, and holds exactly the numbers of a trained one in "

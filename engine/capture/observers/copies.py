@@ -28,6 +28,8 @@ class _Copy:
     """(version, address) of each of its parameters: writing to one changes it, whatever is written."""
     late: bool = False
     """It was first seen when the original had moved already."""
+    untouched: bool = False
+    """It held what torch had drawn then: nothing was learned, loaded or averaged."""
 
 
 class Watch(Observer):
@@ -83,7 +85,7 @@ class Watch(Observer):
             alike = original is not module and [p.shape for p in original.parameters()] == shapes
             if alike and name is not None and self._trains(original):
                 pairs = list(zip(module.parameters(), original.parameters(), strict=True))
-                self._copies.append(_copy(name, entry.name, pairs, late=True))
+                self._copies.append(_copy(name, entry.name, pairs, late=True, untouched=_untouched(module)))
                 return
 
     def _tell_fresh(self, module: nn.Module) -> None:
@@ -139,14 +141,16 @@ class Watch(Observer):
                 continue
             moved, original_moved = self._moved.get(i, (False, False))
             data = {"root": copy.root, "of": copy.of, "n": len(copy.pairs), "changed": moved, "late": copy.late}
-            data["written"] = self._written.get(i, False)
+            data |= {"written": self._written.get(i, False), "untouched": copy.untouched}
             self.recorder.fact("copy", subject=copy.root, data={**data, "original_changed": original_moved})
 
 
-def _copy(name: str, of: str, pairs: list[tuple[nn.Parameter, nn.Parameter]], *, late: bool) -> _Copy:
+def _copy(
+    name: str, of: str, pairs: list[tuple[nn.Parameter, nn.Parameter]], *, late: bool, untouched: bool = False
+) -> _Copy:
     references = [(weakref.ref[Tensor](a), weakref.ref[Tensor](b)) for a, b in pairs]
     prints = [(_print(a), _print(b)) for a, b in pairs]
-    return _Copy(name, of, references, prints, [_at(a) for a, _ in pairs], late)
+    return _Copy(name, of, references, prints, [_at(a) for a, _ in pairs], late, untouched)
 
 
 def _first(module: nn.Module) -> Tensor | None:

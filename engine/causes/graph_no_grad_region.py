@@ -1,17 +1,22 @@
 """Part of a trained model runs without gradient tracking.
 
+Healthy twin: features of a network that is ready, computed under no_grad on purpose.
 Source: pytorch/pytorch#105211.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
 
 from aitia.engine.case import Case, listing, nanmax
-from aitia.engine.causes.base import DECISIVE, MODERATE, Cause, Weight, supports
-from aitia.engine.records import SourceLocation
+from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, Cause, Weight, against, supports
+from aitia.engine.records import ParameterInfo, SourceLocation
+
+FITS = 0.9
+"""Share of the way from chance to 1 that a head on features which suffice passes on its own training data."""
 
 
 def weigh(case: Case) -> Iterator[Weight]:
@@ -43,6 +48,26 @@ def weigh(case: Case) -> Iterator[Weight]:
     )
     if graph and ran:
         yield supports(MODERATE, "the autograd graph of the loss does not reach them", tool="gradient_debugger")
+    if _ready_made(case, silent) and _fits(case):
+        yield against(
+            2 * STRONG,
+            "they were loaded or trained before, and what learns on top of them fits the training data: features on purpose",
+        )
+
+
+def _ready_made(case: Case, silent: list[ParameterInfo]) -> bool:
+    """Whether the matrices among them came from a file, another model, or an earlier part of this training."""
+    given = {str(n) for f in case.run.facts("weights_given") for n in f.data.get("names") or []}
+    matrices = [p for p in silent if len(p.shape) > 1]
+    moved = (nanmax(case.column("update_norm", p.index)) > 0 for p in matrices)
+    return bool(matrices) and all(p.name in given or m for p, m in zip(matrices, moved, strict=True))
+
+
+def _fits(case: Case) -> bool:
+    accuracy = case.accuracy(grad=True)
+    if accuracy.n and math.isfinite(case.chance):
+        return accuracy.last > case.chance + FITS * (1 - case.chance)
+    return case.learned
 
 
 def blind(case: Case) -> set[str]:

@@ -155,6 +155,27 @@ def bootstrap_with_gradient(broken: bool) -> None:
         optimizer.step()
 
 
+@lookalike("graph.no_grad_region")
+def ready_features_under_no_grad() -> None:
+    """A network is trained, then its features serve a new head; the optimizer is simply given everything."""
+    x, y = blobs()
+    body, first = nn.Sequential(nn.Linear(8, 32), nn.ReLU()), nn.Linear(32, 6)
+    train(nn.Sequential(body, first), (x, y), F.cross_entropy)
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.head = body, nn.Linear(32, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.no_grad():
+                features = self.body(x)
+            out: Tensor = self.head(features)
+            return out
+
+    train(Net(), (x, y % 3), F.cross_entropy, epochs=8)
+
+
 @mini("graph.checkpoint_no_input_grad")
 def reentrant_checkpoint(broken: bool) -> None:
     class Net(_Two):

@@ -14,8 +14,10 @@ from typing import Any, Final
 
 from aitia.agent.errors import AnalysisError
 from aitia.agent.request import DebuggingRequest, Level
+from aitia.engine.case import Case
 from aitia.engine.records import Diagnosis
 from aitia.engine.store.reader import Run
+from aitia.engine.symptoms import symptoms
 
 STEPS: Final[dict[Level, int]] = {"basic": 8, "detailed": 30, "comprehensive": 60}
 """8 show the order of calls and the updates, 30 a direction of the loss, 60 what builds up; the user waits for them."""
@@ -67,15 +69,18 @@ def recorded(request: DebuggingRequest, level: Level, root: Path | None) -> Iter
             shutil.rmtree(runs, ignore_errors=True)
 
 
-def without_ours(diagnosis: Diagnosis, request: DebuggingRequest, steps: int) -> Diagnosis:
+def without_ours(diagnosis: Diagnosis, request: DebuggingRequest, run: Run) -> Diagnosis:
     """The diagnosis without what the experiment itself causes."""
-    ours = OURS if request.optimizer is not None else OURS | OUR_OPTIMIZER
+    own_rate = request.optimizer is None
+    ours = OURS | OUR_OPTIMIZER if own_rate else OURS
     kept = tuple(h for h in diagnosis.hypotheses if h.cause not in ours)
-    if len(kept) == len(diagnosis.hypotheses):
+    # that the loss hardly moves in so few steps is no sign of anything, where their length was our choice
+    ours_only = own_rate and not kept and {s.name for s in symptoms(Case(run))} == {"flat"}
+    if len(kept) == len(diagnosis.hypotheses) and not ours_only:
         return diagnosis
     if kept:
         return diagnosis.model_copy(update={"hypotheses": kept})
-    text = f"Nothing wrong was seen in {steps} steps on this batch."
+    text = f"Nothing wrong was seen in {run.n_steps} steps on this batch."
     return diagnosis.model_copy(update={"hypotheses": (), "verdict": "healthy", "summary": text, "onset_step": None})
 
 

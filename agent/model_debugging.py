@@ -100,7 +100,7 @@ class ModelDebuggingAgent:
         if asked_for.model is not None:
             from aitia.agent.live import without_ours
 
-            diagnosis = without_ours(diagnosis, asked_for, run.n_steps)
+            diagnosis = without_ours(diagnosis, asked_for, run)
         level = {"basic": (), "detailed": ("layers", "gradients"), "comprehensive": tuple(focus.MEASUREMENTS)}
         asked = focus.focus(words) if self.config.level != "basic" else ()
         names = [n for n in focus.MEASUREMENTS if n in {*level[self.config.level], *self.config.monitor, *asked}]

@@ -294,7 +294,8 @@ def test_gradients_of_many_parameters_in_one_call() -> None:
         norm = gradients(parameters, out, 1, 1)
 
         assert norm == pytest.approx(np.hypot(*expected[:, AT["l2"]]), rel=1e-6)
-        np.testing.assert_allclose(out[1:3], expected, rtol=1e-5, atol=1e-9)
+        # a mean near zero is what is left of numbers of size 1, which float32 holds to 6e-8
+        np.testing.assert_allclose(out[1:3], expected, rtol=1e-5, atol=6e-8)
         assert out[3, AT["count"]] == -1
         assert not out[0].any()
 

@@ -66,6 +66,7 @@ def gradients(parameters: Sequence[Any], out: Any, at: int, threads: int) -> flo
     measure(found, out, at, 0, None, None, threads, None)
     rows = np.frombuffer(out, np.float64).reshape(-1, WIDTH)[at : at + len(found)]
     rows[[g is None for g in found], COUNT] = -1
+    rows[:, SATURATION] = np.nan
     norms = rows[rows[:, COUNT] >= 0, L2]
     return float(np.sqrt(norms @ norms))
 

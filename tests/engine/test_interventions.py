@@ -86,7 +86,8 @@ def test_a_placebo_repeats_the_run_bit_for_bit_and_another_seed_does_not(replays
 def test_a_value_that_is_hidden_refutes_the_change(replays: Replays) -> None:
     """`nan_to_num` in the loss makes it finite; the place where it does so is told, and the repair refused."""
     broken = (
-        "import torch\nmodel = torch.nn.Linear(2, 1)\noptimizer = torch.optim.SGD(model.parameters(), lr=0.1)\n"
+        "import torch\ntorch.manual_seed(0)\nmodel = torch.nn.Linear(2, 1)\n"
+        "optimizer = torch.optim.SGD(model.parameters(), lr=0.1)\n"
         "for step in range(30):\n    optimizer.zero_grad()\n    p = torch.relu(model(torch.randn(8, 2))).clamp(max=1)\n"
         "    loss = -torch.log(p).mean()\n    loss.backward()\n    optimizer.step()\n"
     )
@@ -99,7 +100,7 @@ def test_a_value_that_is_hidden_refutes_the_change(replays: Replays) -> None:
     assert before.seen
     assert verdict.status == "refuted"
     assert "hides what is wrong" in verdict.reason
-    assert "train.py:7" in verdict.reason
+    assert "train.py:8" in verdict.reason
 
 
 FILLED = """\

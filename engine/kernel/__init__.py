@@ -16,8 +16,8 @@ Both paths take the same arguments and give the same numbers (`tests/kernel` com
 
 Returned are the indices of tensors that cannot be read here (on a device, sparse, complex, without data); their rows
 are NaN. `gradients(parameters, out, at, threads)` does the same with the gradients that these have, without a Python
-object for each of them, and returns the norm over all; `count` is -1 where there is none, and saturation is not counted.
-Nothing here imports torch.
+object for each of them, and returns the norm over all; `count` is -1 where there is none, and nothing is said of
+saturation. Nothing here imports torch.
 """
 
 from __future__ import annotations

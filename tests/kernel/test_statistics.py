@@ -283,7 +283,7 @@ def test_a_tensor_of_an_older_torch_is_read_through_its_capsule() -> None:
 
 
 def test_gradients_of_many_parameters_in_one_call() -> None:
-    """Rows are those of `measure` without saturation; where there is no gradient the count is -1; the norm is over all."""
+    """Rows are those of `measure` without saturation; without a gradient the count is -1; the norm is over all."""
     torch.manual_seed(2)  # small enough entries that `measure` would count saturated ones
     parameters = [torch.nn.Parameter(torch.randn(n)) for n in (3, 5000, 7)]
     parameters[0].grad, parameters[1].grad = torch.randn(3), torch.randn(5000)

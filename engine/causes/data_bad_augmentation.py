@@ -72,6 +72,7 @@ def weigh(case: Case) -> Iterator[Weight]:
 
 
 def _mode(case: Case) -> Iterator[Weight]:
+    """Dropout or the like may be all that makes training batches look harder."""
     gap = next(iter(case.probes.get("train_eval_gap", [])), None)
     if gap is not None:
         trained, evaluated = (float(gap.data.get(k) or math.nan) for k in ("loss_train", "loss_eval"))

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from aitia.engine.capture.recorder import Recorder, current
+from aitia.engine.capture.recorder import current
 from aitia.engine.replay.vocabulary import Change
 
 
@@ -30,11 +30,6 @@ class Bench:
     def value(self) -> float:
         """The change's number."""
         return 1.0 if self.change.value is None else self.change.value
-
-    @property
-    def recorder(self) -> Recorder | None:
-        """The recorder of this process, once it is installed."""
-        return current()
 
     def concerns(self, name: str) -> bool:
         """Whether a layer of this dotted path is meant."""

@@ -78,13 +78,19 @@ def one_answer_for_every_prompt() -> None:
     train(model, (ids, target), lambda out, t: F.cross_entropy(out.transpose(1, 2), t))
 
 
-@mini("data.targets_mostly_masked")
-def answers_cut_away(broken: bool) -> None:
-    """Of long sequences the end, where the answer stands, is cut off; the loss takes them flat."""
+def _answers() -> tuple[Tensor, Tensor]:
+    """Tokens, and targets that count at the one place where the answer stands."""
     ids = torch.randint(2, 12, (480, 30))
     target = torch.full_like(ids, -100)
     ends = torch.randint(9, 30, (480,))
     target[torch.arange(480), ends] = 13 - ids[torch.arange(480), ends]
+    return ids, target
+
+
+@mini("data.targets_mostly_masked")
+def answers_cut_away(broken: bool) -> None:
+    """Of long sequences the end, where the answer stands, is cut off; the loss takes them flat."""
+    ids, target = _answers()
     kept = 16 if broken else 30
     model = nn.Sequential(nn.Embedding(12, 16), nn.Linear(16, 12))
 
@@ -215,10 +221,7 @@ def tags_counted_along_the_wrong_axis(broken: bool) -> None:
 @mini("data.targets_mostly_masked")
 def answers_cut_away_and_made_flat(broken: bool) -> None:
     """As above, with labels shifted by one place and copied into one row of numbers."""
-    ids = torch.randint(2, 12, (480, 30))
-    target = torch.full_like(ids, -100)
-    ends = torch.randint(9, 30, (480,))
-    target[torch.arange(480), ends] = 13 - ids[torch.arange(480), ends]
+    ids, target = _answers()
     kept = 16 if broken else 30
     model = nn.Sequential(nn.Embedding(12, 16), nn.Linear(16, 12))
     flat = (ids[:, 1:kept], target[:, 1:kept])

@@ -15,7 +15,7 @@ from aitia.engine.causes import CAUSES
 from aitia.engine.causes.base import DECISIVE, PRIOR, Cause, Weight
 from aitia.engine.events import MAX_EVENTS, events
 from aitia.engine.graph import mermaid
-from aitia.engine.reason import Suspect, _explain_away, confidence, diagnose, judge
+from aitia.engine.reason import Suspect, _explain_away, calibration, confidence, diagnose, judge
 from aitia.engine.records import MAX_HYPOTHESES, Diagnosis
 from aitia.engine.store.reader import open_run
 
@@ -54,7 +54,7 @@ def test_a_link_of_an_established_chain_is_not_accused() -> None:
     _explain_away([origin, link])
 
     assert link.links == ["optimizer.lr_too_high"]
-    assert confidence(link.score) < 0.5 < confidence(origin.score)
+    assert confidence(link.score) < calibration()["bar"] < confidence(origin.score)
 
 
 def test_a_weak_origin_explains_nothing_away() -> None:

@@ -32,6 +32,8 @@ FLATTERED = frozenset({"model.causal_leak", "eval.test_leakage"})
 """Causes that made the accuracy better than it is: with the answer no longer given away it falls."""
 MAY_FILL = frozenset({"data.nan_or_inf_input"})
 """Causes whose honest repair fills values that are missing in the data, before any layer sees them."""
+SECOND_FAULT = 2.0
+"""Log-odds above the bar that a cause needs which only the repaired run shows: two faults are rarer than one."""
 CURVE_POINTS = 120
 """Enough for a picture; the recordings themselves are gone when the proof is over."""
 BEYOND_START = 1.5
@@ -58,6 +60,8 @@ class Reading(Record):
     """The mechanism's own measurement."""
     accused: tuple[str, ...] = ()
     """Causes that clear the bar."""
+    surely: tuple[str, ...] = ()
+    """Those of them that clear it by far enough to be a second fault."""
     symptoms: tuple[str, ...] = ()
     failure: str | None = None
     """Class of the exception that ended it, and its message."""
@@ -107,6 +111,7 @@ def read(played: Played, cause: str, recorded: Run) -> Reading:
         seen=suspect is not None,
         statement="" if mechanism is None else mechanism.statement,
         accused=accused(judgement),
+        surely=accused(judgement, SECOND_FAULT),
         symptoms=tuple(s.name for s in judgement.symptoms),
         failure=f"{failure.type}: {failure.message}"[:200] if failure is not None and crashed else None,
         loss_first=_number(case.loss.first),
@@ -120,10 +125,10 @@ def read(played: Played, cause: str, recorded: Run) -> Reading:
     )
 
 
-def accused(judgement: Judgement) -> tuple[str, ...]:
-    """Causes that clear the bar and are no mere links."""
+def accused(judgement: Judgement, above: float = 0.0) -> tuple[str, ...]:
+    """Causes that clear the bar by so many log-odds and are no mere links."""
     bar = calibration()["bar"]
-    return tuple(s.cause.id for s in judgement.suspects if confidence(s.score) >= bar)
+    return tuple(s.cause.id for s in judgement.suspects if confidence(s.score - above) >= bar)
 
 
 def same_losses(run: Run, recorded: Run) -> bool:
@@ -175,7 +180,7 @@ def _judge(before: Reading, after: Reading, threshold: float) -> Comparison:
         return Comparison(status="refuted", reason=wrong)
     if after.seen and after.log_odds > threshold - MODERATE:
         return Comparison(status="inconclusive", reason=f"the mechanism is weaker, but not gone: {after.statement}")
-    new = [c for c in after.accused if c not in before.accused]
+    new = [c for c in after.surely if c not in before.accused]
     left = [c for c in after.accused if c in before.accused]
     if new or after.symptoms or left:
         others = ", ".join([*new, *left]) or " and ".join(after.symptoms)

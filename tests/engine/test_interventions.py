@@ -11,10 +11,12 @@ from programs import run_of
 from registry import MINIS, Mini
 
 from aitia.engine.causes import CAUSES
+from aitia.engine.causes.base import PRIOR, Weight
+from aitia.engine.reason import Judgement, Suspect
 from aitia.engine.replay.bench import BENEATH, ON_TOP
 from aitia.engine.replay.child import TABLES
 from aitia.engine.replay.replay import Replays, Trial
-from aitia.engine.replay.verdict import Reading, compare, present_from, read, same_losses
+from aitia.engine.replay.verdict import Reading, accused, compare, present_from, read, same_losses
 from aitia.engine.replay.vocabulary import CHANGES, Change, dump, load, parse
 
 HERE = Path(__file__).parent
@@ -194,3 +196,26 @@ def test_changes_travel_as_text_and_unknown_names_are_refused() -> None:
     assert changes[0].sentence == "the learning rate times 0.1"
     with pytest.raises(ValueError, match="no change 'rm'"):
         parse("rm:1")
+
+
+@pytest.mark.parametrize(
+    ("accused_before", "sure_after", "status"),
+    [((), ("eval.metric_bug",), "unfinished"), ((), (), "proved"), (("eval.metric_bug",), (), "unfinished")],
+)
+def test_a_second_fault_takes_more_than_a_suspicion(
+    accused_before: tuple[str, ...], sure_after: tuple[str, ...], status: str
+) -> None:
+    """What only the repaired run shows must be sure; what was accused all along only has to clear the bar."""
+    before = Reading(label="placebo", status="finished", log_odds=3.0, seen=True, steps=10, accused=accused_before)
+    after = Reading(label="repaired", status="finished", steps=10, accused=("eval.metric_bug",), surely=sure_after)
+
+    assert compare([before], [after], 0.0).status == status
+
+
+def test_a_second_fault_is_sure_from_a_higher_bar_on() -> None:
+    """The margin is taken off the belief, not off the confidence."""
+    weights = [Weight(3.0 - PRIOR, "seen", mechanism=True)]
+    judgement = Judgement((Suspect(CAUSES["eval.metric_bug"], weights),), (), ())
+
+    assert accused(judgement) == accused(judgement, 2.0) == ("eval.metric_bug",)
+    assert accused(judgement, 4.0) == ()

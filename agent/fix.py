@@ -28,11 +28,12 @@ def patches_for(run: Run, hypothesis: CausalHypothesis) -> list[Patch]:
     accused, found = Accused(run, hypothesis), list[Patch]()
     for repair in (REPAIRS.get(hypothesis.cause), *ALTERNATIVES.get(hypothesis.cause, ())):
         try:
-            patch = repair(accused) if repair is not None else None
+            proposed = repair(accused) if repair is not None else None
         except Exception:  # noqa: BLE001 - one that meets a text nobody thought of proposes nothing; the others still may
-            patch = None
-        if patch is not None and patch.files not in [p.files for p in found]:
-            found.append(patch)
+            proposed = None
+        for patch in [proposed] if isinstance(proposed, Patch) else proposed or ():
+            if patch.files not in [p.files for p in found]:
+                found.append(patch)
     return found
 
 

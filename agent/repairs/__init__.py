@@ -23,16 +23,20 @@ from aitia.agent.repairs import (
     modules,
     numerics,
     optimizer,
+    padding,
     ranks,
     running,
     samples,
     scaling,
     state,
+    summed,
+    types,
     values,
 )
 from aitia.agent.repairs.accused import Accused, Patch
 
-Repair = Callable[[Accused], Patch | None]
+Repair = Callable[[Accused], Patch | list[Patch] | None]
+"""One change, or several that are tried one after the other."""
 
 REPAIRS: Final[dict[str, Repair]] = {
     "amp.clip_before_unscale": loop.clip_before_unscale,
@@ -65,7 +69,7 @@ REPAIRS: Final[dict[str, Repair]] = {
     "ddp.set_epoch_missing": ranks.set_epoch_missing,
     "ddp.wrong_grad_scale": ranks.wrong_grad_scale,
     "device.mismatch": modules.device_mismatch,
-    "dtype.mismatch": crash.dtype_mismatch,
+    "dtype.mismatch": types.dtype_mismatch,
     "eval.early_stop_wrong_direction": state.early_stop_wrong_direction,
     "eval.functional_dropout_always_on": state.functional_dropout_always_on,
     "eval.metric_bug": measure.metric_bug,
@@ -103,8 +107,8 @@ REPAIRS: Final[dict[str, Repair]] = {
     "loss.ignore_index_hits_real_class": data.ignore_index_hits_real_class,
     "loss.kl_argument_order": data.kl_argument_order,
     "loss.missing_log": loss.missing_log,
-    "loss.padding_counted": data.padding_counted,
-    "loss.reduction_scale": loss.reduction_scale,
+    "loss.padding_counted": padding.padding_counted,
+    "loss.reduction_scale": summed.reduction_scale,
     "loss.shape_broadcast": loss.shape_broadcast,
     "loss.sign_flipped": lambda a: loss.sign_flipped(a) or optimizer.maximize(a) or loss.climbing(a),
     "loss.term_dominates": values.term_dominates,
@@ -162,7 +166,11 @@ ALTERNATIVES: Final[dict[str, tuple[Repair, ...]]] = {
     "data.targets_mostly_masked": (measure.longer_samples,),
     "data.unscaled_input": (scaling.scaled_at_the_call,),
     "data.unscaled_target": (scaling.target_scaled_at_the_loss,),
-    "dtype.mismatch": (carried.float64_parameter,),
+    "dtype.mismatch": (
+        carried.float64_parameter,
+        types.cast_at_the_model,
+        types.cast_operands,
+    ),
     "eval.metric_bug": (measure.along_the_batch,),
     "eval.mode_not_eval": (attached.evaluated_here,),
     "graph.backward_twice": (
@@ -184,7 +192,6 @@ ALTERNATIVES: Final[dict[str, tuple[Repair, ...]]] = {
         attached.attached,
     ),
     "graph.non_differentiable_op": (attached.attached,),
-    "loss.padding_counted": (scaling.padding_by_value,),
     "loss.term_dominates": (values.term_dominates_by_far,),
     "model.dead_units": (
         initial.no_offset,

@@ -7,7 +7,6 @@ import re
 import libcst as cst
 
 from aitia.agent.repairs.accused import Accused, Edits, Patch, Source, keyword, last_name, positional, receiver, targets
-from aitia.agent.repairs.loss import loss_calls
 from aitia.agent.repairs.source import number
 from aitia.engine.records import Failure
 
@@ -52,31 +51,6 @@ def shape_mismatch(accused: Accused) -> Patch | None:
         return accused.patch(
             f"make {failure.module or failure.module_class} take {got} inputs instead of {wrong}", edits
         )
-    return None
-
-
-def dtype_mismatch(accused: Accused) -> Patch | None:
-    """Cast the operand where it enters the loss or the model."""
-    failure = accused.run.info.failure
-    message = failure.message if failure is not None else ""
-    for source in accused.sources:
-        calls = [c for c in loss_calls(accused, source) if _at(accused, source, c)]
-        edits = Edits(source)
-        if calls and len(positional(calls[0])) > 1:
-            target = positional(calls[0])[1].value
-            long = re.search(
-                r"expected scalar type Long|not implemented for '?(Float|Int|Double|Char|Short|Byte)|Long but found",
-                message,
-            )
-            edits.replace(target, f"{source.atom(target)}.{'long' if long else 'float'}()")
-            return accused.patch("give the loss targets of the type it expects", edits)
-        forward = next(
-            (c for c in accused.forwards(source, source.module) if _at(accused, source, c) and positional(c)), None
-        )
-        if forward is not None:
-            first = positional(forward)[0].value
-            edits.replace(first, f"{source.atom(first)}.{'long' if 'Long, Int' in message else 'float'}()")
-            return accused.patch("give the model input of the type of its weights", edits)
     return None
 
 

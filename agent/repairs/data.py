@@ -95,26 +95,6 @@ def label_shift_error(accused: Accused) -> Patch | None:
     return None
 
 
-def padding_counted(accused: Accused) -> Patch | None:
-    """Leave padding out of the loss."""
-    names = {n.value for s in accused.sources for n in s.nodes(cst.Name) if PAD.match(n.value)}
-    names = {n for n in names if n.isupper()} or names
-    for source in accused.sources:
-        here = sorted(n for n in names if any(x.value == n for x in source.nodes(cst.Name)))
-        calls = source.calls("CrossEntropyLoss", "NLLLoss") or source.calls("cross_entropy", "nll_loss")
-        call = accused.pick([c for c in calls if keyword(c, "ignore_index") is None], source)
-        if call is None or len(here) != 1:
-            continue
-        edits = Edits(source)
-        if call.args:
-            _, end = source.span(call.args[-1].value)
-            edits.cut(end, end, f", ignore_index={here[0]}")
-        else:
-            edits.replace(call, f"{source.code(call.func)}(ignore_index={here[0]})")
-        return accused.patch("leave padding out of the loss", edits)
-    return None
-
-
 def ignore_index_hits_real_class(accused: Accused) -> Patch | None:
     """Ignore an id that no class has."""
     for source in accused.sources:

@@ -6,7 +6,7 @@ import re
 
 import libcst as cst
 
-from aitia.agent.repairs.accused import Accused, Edits, Patch, Source, keyword, last_name, positional, receiver, targets
+from aitia.agent.repairs.accused import Accused, Edits, Patch, Source, last_name, positional, receiver, targets
 from aitia.agent.repairs.source import number
 
 CRITERIA = frozenset({"criterion", "loss_fn", "loss_func", "loss_function", "lossfn", "objective"})
@@ -82,41 +82,6 @@ def sign_flipped(accused: Accused) -> Patch | None:
     return None
 
 
-def reduction_scale(accused: Accused) -> Patch | None:
-    """Average the loss over the batch."""
-    for source in accused.sources:
-        found = [a for c in source.nodes(cst.Call) if (a := keyword(c, "reduction")) is not None]
-        argument = accused.pick([a for a in found if source.code(a.value).strip("'\"") == "sum"], source)
-        edits = Edits(source)
-        if argument is not None:
-            edits.replace(argument.value, source.code(argument.value).replace("sum", "mean"))
-            return accused.patch("average the loss over the batch", edits)
-        sums = [c for c in source.calls("sum") if source.line(c) in accused.lines(source) and not c.args]
-        if len(sums) == 1:
-            _, end = source.span(sums[0].func)
-            edits.cut(end - len("sum"), end, "mean")
-            return accused.patch("average the loss over the batch", edits)
-        patch = _rescaled(accused, source)
-        if patch is not None:
-            return patch
-    return None
-
-
-def _rescaled(accused: Accused, source: Source) -> Patch | None:
-    """A mean that is divided by the batch size once more, or multiplied by it."""
-    losses = loss_calls(accused, source)
-    found = [
-        b for b in source.nodes(cst.BinaryOperation)
-        if isinstance(b.operator, (cst.Divide, cst.Multiply)) and source.line(b) in accused.lines(source)
-        and b.left in losses
-    ]  # fmt: skip
-    if len(found) != 1:
-        return None
-    edits = Edits(source)
-    edits.replace(found[0], source.code(found[0].left))
-    return accused.patch("leave the loss the average that it is", edits)
-
-
 def clipped_loss(accused: Accused) -> Patch | None:
     """Do not clamp the loss."""
     for source in accused.sources:
@@ -140,7 +105,11 @@ def loss_calls(accused: Accused, source: Source) -> list[cst.Call]:
         last_name(t) for s in accused.sources for c in s.nodes(cst.Call) if _builds_loss(s, c) for t in targets(s, c)
     }
     names = CRITERIA | FUNCTIONS | (made - {""})
-    return [c for c in source.nodes(cst.Call) if last_name(c.func) in names or _anonymous(source, c)]
+    return [
+        c for c in source.nodes(cst.Call)
+        if last_name(c.func) in names or _anonymous(source, c)
+        or source.qualified(c.func).removeprefix("torch.nn.functional.") in FUNCTIONS
+    ]  # fmt: skip
 
 
 def _builds_loss(source: Source, call: cst.Call) -> bool:

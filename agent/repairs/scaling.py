@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 import libcst as cst
 import numpy as np
 
-from aitia.agent.repairs.accused import Accused, Edits, Patch, Source, keyword, positional
+from aitia.agent.repairs.accused import Accused, Edits, Patch, Source, positional
 from aitia.agent.repairs.loss import loss_calls
-from aitia.agent.repairs.source import number
-
-PADDING = re.compile(r"(?i)pad")
 
 
 def scaled_at_the_call(accused: Accused) -> Patch | None:
@@ -47,23 +42,6 @@ def target_scaled_at_the_loss(accused: Accused) -> Patch | None:
         patch = accused.patch(f"standardize the target (mean {center:g}, deviation {spread:g})", edits)
         if changed and patch is not None:
             return patch
-    return None
-
-
-def padding_by_value(accused: Accused) -> Patch | None:
-    """Leave out of the loss what sequences are padded with."""
-    for source in accused.sources:
-        given = [a for c in source.nodes(cst.Call) for name in ("padding_value", "padding_idx", "pad_id")
-                 if (a := keyword(c, name)) is not None]  # fmt: skip
-        values = list(dict.fromkeys(source.code(a.value) for a in given))
-        calls = source.calls("CrossEntropyLoss", "NLLLoss") or source.calls("cross_entropy", "nll_loss")
-        call = accused.pick([c for c in calls if keyword(c, "ignore_index") is None], source)
-        if call is None or len(values) != 1 or (number(given[0].value) is None and not PADDING.search(values[0])):
-            continue
-        edits = Edits(source)
-        inside = ", ".join([*(source.code(a).rstrip(", ") for a in call.args), f"ignore_index={values[0]}"])
-        edits.replace(call, f"{source.code(call.func)}({inside})")
-        return accused.patch("leave padding out of the loss", edits)
     return None
 
 

@@ -222,6 +222,13 @@ def positional(call: cst.Call) -> list[cst.Arg]:
     return [a for a in call.args if a.keyword is None and not a.star]
 
 
+def argument(call: cst.Call, place: int, *names: str) -> cst.BaseExpression | None:
+    """What is given at that place, or by one of these keywords."""
+    given = [a.value for a in call.args if a.keyword is not None and a.keyword.value in names]
+    at = [a.value for a in positional(call)][place : place + 1]
+    return next(iter([*given, *at]), None)
+
+
 def number(node: cst.CSTNode) -> float | None:
     """The value of a numeric literal, or of arithmetic on literals such as `32 * 4 * 4`."""
     try:

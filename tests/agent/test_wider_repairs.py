@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import spelled
 import unusual
 import wider
 from programs import accuse, run_of
@@ -14,7 +15,7 @@ from wider import COUNTS, UNTIED
 
 from aitia.agent.fix import patches_for
 
-CASES = wider.CASES | unusual.CASES
+CASES = wider.CASES | unusual.CASES | spelled.CASES
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -1,0 +1,86 @@
+"""Crashes by type and padding in losses: found by what was measured, however it is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from programs import accuse, run_of
+from spelled import PADDED, PADDINGS
+
+from aitia.agent.fix import patches_for
+from aitia.engine.records import Failure
+
+
+@pytest.mark.parametrize("name", PADDINGS)
+def test_the_measured_id_is_ignored_by_a_name_in_reach(tmp_path: Path, name: str) -> None:
+    """Functions that pad, names of other scopes and other numbers are no padding id."""
+    source, old, new = PADDINGS[name]
+    run = run_of(tmp_path, source, facts=(("loss_call", 1, PADDED, None),))
+
+    found = [p.files["train.py"] for p in patches_for(run, accuse("loss.padding_counted"))]
+
+    assert found == [source.replace(old, new)]
+
+
+def _failure(message: str, line: int, **more: object) -> Failure:
+    place = f'Traceback (most recent call last):\n  File "/home/train.py", line {line}, in <module>\n{message}'
+    return Failure(type="RuntimeError", message=message, traceback=place, file="train.py", line=line, **more)  # type: ignore[arg-type]  # fields by name
+
+
+LONG = "expected target dtype to be Long or Byte, but got Float"
+BOTH = "mat1 and mat2 must have the same dtype, but got Double and Float"
+MODEL = (
+    "class M(nn.Module):\n    def forward(self, x):\n        return self.body(x.flatten(1))\nnet = M()\nout = net(x)\n"
+)
+WEIGHT = {"weight": "float32[4, 8]"}
+TYPES = {
+    "classes": ("loss = criterion(out, y)\n", _failure(LONG, 1, phase="loss"), "out, y", "out, y.long()"),
+    "an alias": (
+        "from torch.nn.functional import binary_cross_entropy as bce\nloss = bce(out, y)\n",
+        _failure("result type Float can't be cast to the desired output type Long", 2, phase="loss"),
+        "out, y", "out, y.float()",
+    ),
+    "a target by keyword": (
+        "loss = criterion(target=y, input=out)\n", _failure(LONG, 1, phase="loss"), "target=y", "target=y.long()",
+    ),
+    "found in backward": (
+        "loss = F.mse_loss(out, y)\nloss.backward()\n", _failure("Found dtype Double but expected Float", 2),
+        "out, y", "out, y.float()",
+    ),
+    "a layer within": (
+        MODEL, _failure(BOTH, 3, phase="forward", module="body.0", module_class="Linear", parameters=WEIGHT),
+        "self.body(x.flatten(1))", "self.body(x.flatten(1).float())",
+    ),
+    "a layer in half precision": (
+        MODEL,
+        _failure(BOTH, 3, phase="forward", module="body", module_class="Linear", parameters={"w": "bfloat16[4]"}),
+        "self.body(x.flatten(1))", "self.body(x.flatten(1).bfloat16())",
+    ),
+    "rows of a table": (
+        MODEL, _failure("scalar types: Long, Int", 3, phase="forward", module="body", module_class="Embedding"),
+        "self.body(x.flatten(1))", "self.body(x.flatten(1).long())",
+    ),
+    "a product": (
+        "z = a @ b\n", _failure("expected m1 and m2 to have the same dtype", 1), "a @ b", "a.float() @ b.float()",
+    ),
+    "an average": (
+        "m = hits.mean()\n", _failure("mean(): could not infer output dtype", 1), "hits.mean", "hits.float().mean",
+    ),
+    "an index": (
+        "z = table[ids]\n", _failure("tensors used as indices must be long, int, byte or bool tensors", 1),
+        "[ids]", "[ids.long()]",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_the_value_of_the_wrong_type_is_cast_where_it_is_handed_on(tmp_path: Path, name: str) -> None:
+    """The innermost place in the program, and the type that is wanted there."""
+    source, failure, old, new = TYPES[name]
+
+    found = [
+        p.files["train.py"] for p in patches_for(run_of(tmp_path, source, failure=failure), accuse("dtype.mismatch"))
+    ]
+
+    assert found[0] == source.replace(old, new)

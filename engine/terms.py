@@ -94,12 +94,18 @@ def _of_scores(below: list[str]) -> bool:
 
 
 def factors(case: Case) -> dict[int, float]:
-    """Loss site → median factor of its term in the root of backward."""
+    """Loss site → how many times its recorded value counts in the root of backward, the median over the walks.
+
+    Of unreduced losses the recorded value is the mean, which counts as often as the program's own reduction says.
+    """
+    unreduced = {case.site_of(f) for f in case.train_loss_calls if f.data.get("reduction") == "none"}
     found: dict[int, list[float]] = {}
     for fact in case.run.facts("graph"):
         for term in fact.data.get("terms") or []:
-            if isinstance(term.get("factor"), (int, float)) and int(term.get("site", -1)) >= 0:
-                found.setdefault(int(term["site"]), []).append(float(term["factor"]))
+            site = int(term.get("site", -1))
+            factor = term.get("weight" if site in unreduced else "factor")
+            if isinstance(factor, (int, float)) and site >= 0:
+                found.setdefault(site, []).append(float(factor))
     return {site: nanmedian(values) for site, values in found.items()}
 
 

@@ -10,10 +10,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from aitia.engine.case import Case, listing, nanmax, nanmedian
-from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, Cause, Weight, supports, symptom
+from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, WEAK, Cause, Weight, supports, symptom
 
 LONG = 5
 """Steps of a sequence below which what stands around the cell is as deep as the chain."""
+PARTS = 2
+"""Linear layers of a recurrent cell: one for the input, one for the state."""
 A_STEP = 2
 """Nodes of the graph from one state to the next, at least: a product with weights and a cell that torch has fused."""
 
@@ -21,7 +23,8 @@ A_STEP = 2
 def weigh(case: Case) -> Iterator[Weight]:
     """A recurrent cell that no gradient reaches, or a graph that grows from step to step."""
     found = list(_cut(case))
-    yield from found or _short(case)
+    found = found or list(_short(case))
+    yield from found or _once(case)
     yield from _grown(case)
 
 
@@ -67,6 +70,33 @@ def _short(case: Case) -> Iterator[Weight]:
             depth=max(deep),
         )
         return
+
+
+def _once(case: Case) -> Iterator[Weight]:
+    """A cell made of linear layers: each runs for every step of the sequence, and only the last runs are in the graph."""
+    rows = case.run.table("step")
+    passes = max(1.0, nanmedian(rows["n_backward"]))
+    graphs = [f for f in case.run.facts("graph") if not f.data.get("truncated")]
+    held = {p.layer for p in case.trainable}
+    runs = {x.name: nanmedian(case.layer_series(x, "calls")) / passes for x in case.kinds("linear") if x.name in held}
+    often = {name: times for name, times in runs.items() if times >= LONG}
+    products = max((int((f.data.get("patterns") or {}).get("n_matmul") or 0) for f in graphs), default=0)
+    if len(often) < PARTS or not 0 < products <= len(runs) or case.kinds("rnn") or case.run.facts("untracked"):
+        return
+    reached = {str(n).rpartition(".")[0] for f in graphs for n in f.data.get("reached") or []}
+    if not often.keys() <= reached:
+        return
+    first = next(iter(often))
+    yield supports(
+        DECISIVE if not case.learned else STRONG + WEAK,
+        f"{listing(often)} run {max(often.values()):.0f} times before each backward, and its graph holds {products} matrix products "
+        f"for {len(runs)} layers: only the last runs reach the loss, so the state was cut off between the steps",
+        tool="gradient_debugger",
+        subject=first,
+        step=1,
+        calls=max(often.values()),
+        products=products,
+    )
 
 
 def unrolled(case: Case) -> set[str]:

@@ -7,11 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from aitia.engine.case import Case, nanmax, nanmedian
 from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, Cause, Weight, against, supports
+from aitia.engine.records import Fact
 
 REGRESSION = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
 BINARY = ("binary_cross_entropy", "binary_cross_entropy_with_logits")
+FEW = 3
+"""Loss calls that say nothing yet of what targets look like."""
+ROUNDING = 0.01
+"""Distance from 1 that is more than rounding in a mean over a batch."""
 EXPLAINED = 0.25
 """A squared error below this share of the targets' variance: the model predicts them as amounts, whatever they mean."""
 
@@ -28,6 +35,16 @@ def weigh(case: Case) -> Iterator[Weight]:
                 step=1,
                 where=where,
                 n_classes=1,
+            )
+        elif function == "cross_entropy" and _independent(case, fact):
+            each = _row_sum(case, fact)
+            yield supports(
+                DECISIVE,
+                f"the targets of cross_entropy are whole numbers for each of {shape[1]} outputs and add up to {each:.2g} a sample, not "
+                "to 1: several labels can be true at once, but softmax makes them share one certainty",
+                step=1,
+                where=where,
+                row_sum=each,
             )
         elif function in BINARY and float(fact.data.get("target_highest") or 0) > 1.0:
             yield supports(
@@ -60,13 +77,27 @@ def weigh(case: Case) -> Iterator[Weight]:
             )
 
 
-def _class_ids(case: Case, function: object, where_fact: object) -> Iterator[Weight]:
-    from aitia.engine.records import Fact
+def _row_sum(case: Case, fact: Fact) -> float:
+    """Sum of a sample's targets over the classes, on average."""
+    rows = case.calls(grad=True, site=case.site_of(fact))
+    return nanmedian(rows["target_mean"]) * int(fact.data["input_shape"][1])
 
-    fact = where_fact if isinstance(where_fact, Fact) else None
+
+def _independent(case: Case, fact: Fact) -> bool:
+    """Whether 0 and 1 stand for every class on its own, where a distribution over the classes is expected."""
+    shape, target = fact.data.get("input_shape") or [], fact.data.get("target_shape") or []
+    if len(shape) != 2 or shape != target or fact.data.get("target_integral") is not True:
+        return False
+    rows = case.calls(grad=True, site=case.site_of(fact))
+    sums = rows["target_mean"] * int(shape[1])
+    return len(sums) >= FEW and abs(nanmedian(sums) - 1.0) > ROUNDING and float(np.std(sums)) > ROUNDING
+
+
+def _class_ids(case: Case, function: object, where_fact: Fact) -> Iterator[Weight]:
+    fact = where_fact
     rows = case.calls(grad=True)
     low, high = nanmedian(rows["target_min"]), nanmax(rows["target_max"])
-    shape = (fact.data.get("input_shape") or []) if fact else []
+    shape = fact.data.get("input_shape") or []
     width = int(shape[-1]) if len(shape) > 1 else 1
     if low < 0 or high < 2 or width > 1:
         return
@@ -79,7 +110,7 @@ def _class_ids(case: Case, function: object, where_fact: object) -> Iterator[Wei
         target_max=high,
     )
     left = nanmedian(rows["value"][-10:]) / max(nanmedian(rows["target_std"]) ** 2, 1e-12)
-    squared = fact is not None and fact.data.get("function") == "mse_loss"
+    squared = fact.data.get("function") == "mse_loss"
     if (left < EXPLAINED) if squared else case.learned:
         yield against(MODERATE, "the loss falls clearly: the numbers may be counts", fall=case.loss.fall)
 

@@ -112,7 +112,7 @@ def _made_by(case: Case, site: LossSite) -> str:
 
 
 def _by_hand(case: Case) -> Iterator[Weight]:
-    """A mean square written by hand: an output within [0, 1] that is never further than 1 from a target within [0, 1]."""
+    """A mean square written by hand: an output within [0, 1] is never further than 1 from a target within [0, 1]."""
     values = case.per_backward.values
     values = values[np.isfinite(values)]
     told = [t for f in case.run.facts("graph") for t in f.data.get("terms") or []]
@@ -124,16 +124,16 @@ def _by_hand(case: Case) -> Iterator[Weight]:
             continue
         if any(abs(float(t.get("weight", 1.0))) > 1.0 for t in told):
             continue
-        most, least = (high - low) ** 2, float(np.min(values))
-        if least > most:
+        most, ended = (high - low) ** 2, nanmedian(values[-max(5, len(values) // 4) :])
+        if ended > most:
             yield supports(
                 DECISIVE,
-                f"the output cannot leave [{low:.3g}, {high:.3g}], and the mean square error never falls under {least:.3g}: with "
+                f"the output cannot leave [{low:.3g}, {high:.3g}], and the mean square error ended at {ended:.3g}: with "
                 f"targets in that range it could not exceed {most:.3g}",
                 tool="layer_analyzer",
                 step=1,
                 where=case.loss_place,
-                lowest=least,
+                ended=ended,
             )
             return
 

@@ -6,30 +6,9 @@ import re
 
 import libcst as cst
 
-from aitia.agent.repairs.accused import Accused, Edits, Patch, Source, keyword, last_name, only, positional, targets
+from aitia.agent.repairs.accused import Accused, Edits, Patch, Source, keyword, last_name, positional, targets
 
 PAD = re.compile(r"^(PAD|PAD_ID|PAD_IDX|PAD_TOKEN_ID|pad|pad_id|pad_idx|pad_index|pad_token_id|padding_idx)$")
-SHIFTS = re.compile(r"\[(:|\.\.\.), ?(:-1|1:)\]$|\[(:-1|1:)\]$")
-
-
-def label_misaligned(accused: Accused) -> Patch | None:
-    """Permute features and labels by one order instead of two."""
-    for source in accused.sources:
-        shuffled = [a for a in source.nodes(cst.Assign) if _permuted(source, a) is not None]
-        shuffled = accused.suspects(shuffled, source)
-        if len(shuffled) != 2:
-            continue
-        edits = Edits(source)
-        first = _permuted(source, shuffled[0])
-        if first is None or only(source.statement(shuffled[0])) is None:
-            continue
-        edits.before(source.statement(shuffled[0]), f"order = {source.code(first)}")
-        for assign in shuffled:
-            drawn = _permuted(source, assign)
-            if drawn is not None:
-                edits.replace(drawn, "order")
-        return accused.patch("permute features and labels by the same order", edits)
-    return None
 
 
 def nan_or_inf_input(accused: Accused) -> Patch | None:
@@ -74,24 +53,6 @@ def unscaled_input(accused: Accused) -> Patch | None:
                     f"{names[0]} = ({names[0]} - {names[0]}.mean(0)) / ({names[0]}.std(0) + 1e-8)",
                 )
                 return accused.patch("standardize the features", edits)
-    return None
-
-
-def label_shift_error(accused: Accused) -> Patch | None:
-    """Shift once: where the data is already shifted, compare position by position."""
-    for source in accused.sources:
-        found = [s for s in source.nodes(cst.Subscript) if SHIFTS.search(source.code(s))]
-        here = [s for s in found if source.line(s) in accused.lines(source)]
-        found = here or [s for s in found if _same_function(accused, source, s)]
-        if len(found) > 2:  # the data's own shift is the right one; the other is along the second dimension
-            found = [s for s in found if len(s.slice) > 1]
-        kinds = {m.group(0) for s in found if (m := SHIFTS.search(source.code(s)))}
-        if len(found) != 2 or len(kinds) != 2:
-            continue
-        edits = Edits(source)
-        for s in found:
-            edits.replace(s, source.code(s.value))
-        return accused.patch("do not shift a second time: the targets are shifted already", edits)
     return None
 
 
@@ -141,49 +102,6 @@ def int_truncation(accused: Accused) -> Patch | None:
             edits.cut(end - len(last_name(node.func)), end, swaps[last_name(node.func)])
         return accused.patch("keep the fraction of the target", edits)
     return None
-
-
-def masked_branch_nan(accused: Accused) -> Patch | None:
-    """Keep the branch that is not taken finite too: the gradient passes through both."""
-    for source in accused.sources:
-        call = accused.pick([c for c in source.calls("where") if len(positional(c)) == 3], source)
-        if call is None:
-            continue
-        condition, taken = positional(call)[0].value, positional(call)[1].value
-        mask = source.code(condition)
-        made = [
-            a.value for a in source.nodes(cst.Assign, source.scope(call)) if source.code(a.targets[0].target) == mask
-        ]
-        meaning = " ".join([mask, *(source.code(v) for v in made)])
-        names = [n for n in source.nodes(cst.Name, taken) if re.search(rf"\b{n.value}\b", meaning)]
-        names = [n for n in names if n.value not in {"torch", "self", mask}]
-        edits = Edits(source)
-        for n in names:
-            edits.replace(n, f"torch.where({mask}, {n.value}, torch.ones_like({n.value}))")
-        patch = accused.patch("replace the values of the branch that is not taken before the operation", edits)
-        if patch is not None:
-            return patch
-    return None
-
-
-def _permuted(source: Source, assign: cst.Assign) -> cst.BaseExpression | None:
-    """The drawn order of `x = x[rng.permutation(len(x))]`."""
-    value = assign.value
-    if not isinstance(value, cst.Subscript) or len(value.slice) != 1 or len(assign.targets) != 1:
-        return None
-    if source.code(assign.targets[0].target) != source.code(value.value) or not isinstance(
-        value.slice[0].slice, cst.Index
-    ):
-        return None
-    index = value.slice[0].slice.value
-    return index if isinstance(index, cst.Call) and last_name(index.func) in {"permutation", "randperm"} else None
-
-
-def _same_function(accused: Accused, source: Source, node: cst.CSTNode) -> bool:
-    function = source.function(node)
-    if function is None:
-        return False
-    return any(source.line(function) <= n <= source.last_line(function) for n in accused.lines(source))
 
 
 def _names(source: Source, call: cst.Call) -> list[str]:

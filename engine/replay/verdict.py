@@ -44,6 +44,10 @@ BEYOND_START = 1.5
 """A loss that ends this many times above where the placebo ended is worse, whatever the seed."""
 
 
+FALLEN = 0.9
+"""A loss below this share of where it began is being learned from, however far it has come."""
+
+
 class Reading(Record):
     """What one trial showed."""
 
@@ -230,7 +234,7 @@ def _refutation(before: Reading, after: Reading, threshold: float) -> str | None
     was, now = getattr(before, what), getattr(after, what)
     clear = CLEAR_ACCURACY * (OTHER_SEED if after.seed != before.seed else 1.0)
     if after.cause in FLATTERED:
-        was = now if after.learned or not before.learned else was
+        was = now if after.learned or not before.learned or _falls(after) else was
     if was is not None and now is not None and now < was - clear:
         return f"the outcome is worse: {what} {now:.2f} after {was:.2f}"
     if _rises(after) and not _rises(before) and before.failure is None:
@@ -242,6 +246,11 @@ def _said_at_last(before: Reading, after: Reading) -> bool:
     """Whether rare classes are found that were not, where that is what had to be learned."""
     known = before.recall is not None and after.recall is not None and after.cause in JUDGED_BY_RECALL
     return known and (after.recall or 0.0) > (before.recall or 0.0) + CLEAR_ACCURACY
+
+
+def _falls(reading: Reading) -> bool:
+    first, last = reading.loss_first, reading.loss_last
+    return first is not None and last is not None and first > 0 and last < FALLEN * first
 
 
 def _rises(reading: Reading) -> bool:

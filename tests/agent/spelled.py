@@ -37,6 +37,82 @@ CASES = {
         'cfg = {"reduction": "sum"}\nf = nn.MSELoss(reduction=cfg["reduction"])\n',
         '"reduction": "sum"', '"reduction": "mean"',
     ),
+    # branches that are computed and hidden
+    "a root under where": (
+        "numerics.masked_branch_nan", "def f(h):\n    ok = h > 0\n    return torch.where(ok, torch.sqrt(h), h)\n",
+        "torch.sqrt(h)", "torch.sqrt(torch.where(ok, h, torch.ones_like(h)))",
+    ),
+    "the second branch": (
+        "numerics.masked_branch_nan", "def f(v):\n    return torch.where(v == 0, 0.0, v.log())\n",
+        "v.log()", "torch.where(~(v == 0), v, torch.ones_like(v)).log()",
+    ),
+    "a divisor, and a mask that comes later": (
+        "numerics.masked_branch_nan",
+        "def f(a, b):\n    q = a / b\n    empty = b == 0\n    return q.masked_fill(empty, 0.0)\n",
+        "a / b", "a / torch.where(~(b == 0), b, torch.ones_like(b))",
+    ),
+    "entries that are set": (
+        "numerics.masked_branch_nan", "def f(d2, eye):\n    d = d2.sqrt()\n    d[eye] = 0.0\n    return d\n",
+        "d2.sqrt()", "torch.where(~(eye), d2, torch.ones_like(d2)).sqrt()",
+    ),
+    # targets that are shifted
+    "shifted in the model, too": (
+        "data.label_shift_error",
+        "def loss(logits, labels):\n    a = logits[..., :-1, :].contiguous()\n    b = labels[..., 1:].contiguous()\n"
+        "    return ce(a, b)\n",
+        "logits[..., :-1, :].contiguous()\n    b = labels[..., 1:]", "logits.contiguous()\n    b = labels",
+    ),
+    "all but the last by their number": (
+        "data.label_shift_error",
+        "def f(out, ids):\n    n = out.shape[1] - 1\n    return ce(out[:, :n].flatten(0, 1), ids[:, 1:].flatten())\n",
+        "out[:, :n].flatten(0, 1), ids[:, 1:]", "out.flatten(0, 1), ids",
+    ),
+    "two positions on": (
+        "data.label_shift_error", "x = ids[i : i + n]\ny = ids[i + 2 : i + n + 2]\n",
+        "i + 2 : i + n + 2", "i + 1 : i + n + 1",
+    ),
+    "rolled by two": ("data.label_shift_error", "y = torch.roll(ids, -2, 1)\n", "-2", "-1"),
+    # features and targets that are moved apart
+    "shuffled one after the other": (
+        "data.label_misaligned", "np.random.shuffle(x)\nnp.random.shuffle(y)\n",
+        "np.random.shuffle(x)\nnp.random.shuffle(y)\n",
+        "order = np.random.permutation(len(x))\nx[:], y[:] = x[order], y[order]\n",
+    ),
+    "two lists": (
+        "data.label_misaligned", "random.shuffle(a)\nrandom.shuffle(b)\n", "random.shuffle(a)\nrandom.shuffle(b)\n",
+        "order = random.sample(range(len(a)), len(a))\na[:], b[:] = [a[i] for i in order], [b[i] for i in order]\n",
+    ),
+    "shuffled by scikit-learn": (
+        "data.label_misaligned", "a = shuffle(x, random_state=0)\nb = shuffle(y, random_state=1)\n",
+        "a = shuffle(x, random_state=0)\nb = shuffle(y, random_state=1)\n", "a, b = shuffle(x, y, random_state=0)\n",
+    ),
+    "two draws under two names": (
+        "data.label_misaligned", "i = torch.randperm(n)\nj = torch.randperm(n)\nx, y = a[i], b[j]\n", "b[j]", "b[i]",
+    ),
+    "batches drawn twice": (
+        "data.label_misaligned", "xb = a[torch.randint(0, n, (8,))]\nyb = b[torch.randint(0, n, (8,))]\n",
+        "xb = a[torch.randint(0, n, (8,))]\nyb = b[torch.randint(0, n, (8,))]\n",
+        "order = torch.randint(0, n, (8,))\nxb = a[order]\nyb = b[order]\n",
+    ),
+    "split apart": (
+        "data.label_misaligned",
+        "a, b = train_test_split(x, random_state=0)\nc, d = train_test_split(y, random_state=1)\n",
+        "random_state=1", "random_state=0",
+    ),
+    "a neighbour's label": (
+        "data.label_misaligned", "class D:\n    def __getitem__(self, i):\n        return self.x[i], self.y[i - 1]\n",
+        "[i - 1]", "[i]",
+    ),
+    "cut to the length of what was filtered": (
+        "data.label_misaligned", "x = x[good]\ny = y[: len(x)]\n", "y[: len(x)]", "y[good]",
+    ),
+    "labels that are rolled": ("data.label_misaligned", "y = np.roll(y, 1)\n", "np.roll(y, 1)", "y"),
+    "loaders of their own": (
+        "data.label_misaligned",
+        "a = DataLoader(x, shuffle=True)\nb = DataLoader(y, shuffle=True)\nfor x, y in zip(a, b):\n    f(x, y)\n",
+        "a = DataLoader(x, shuffle=True)\nb = DataLoader(y, shuffle=True)\nfor x, y in zip(a, b)",
+        "a = DataLoader(list(zip(x, y)), shuffle=True)\nfor x, y in a",
+    ),
 }  # fmt: skip
 
 PADDED = {"function": "cross_entropy", "padding": {"value": 3, "tail_share": 0.4}}

@@ -84,3 +84,15 @@ def test_the_value_of_the_wrong_type_is_cast_where_it_is_handed_on(tmp_path: Pat
     ]
 
     assert found[0] == source.replace(old, new)
+
+
+def test_targets_that_were_never_shifted_are_shifted_once(tmp_path: Path) -> None:
+    """In the data, where both are cut from one stream, or at the loss."""
+    source = "x = s[i : i + n]\ny = s[i : i + n]\nloss = F.cross_entropy(net(x).flatten(0, 1), y.flatten())\n"
+    same = {"match_by_offset": {"0": 1.0, "1": 0.2}}
+    run = run_of(tmp_path, source, facts=(("alignment", 1, same, None),))
+
+    found = [p.files["train.py"] for p in patches_for(run, accuse("data.label_shift_error", 3))]
+
+    assert found[0] == source.replace("y = s[i : i + n]", "y = s[i + 1 : i + n + 1]")
+    assert found[1] == source.replace("net(x).", "net(x)[:, :-1].").replace("y.flatten", "y[:, 1:].flatten")

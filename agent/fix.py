@@ -28,10 +28,11 @@ def patches_for(run: Run, hypothesis: CausalHypothesis) -> list[Patch]:
     accused, found = Accused(run, hypothesis), list[Patch]()
     for repair in (REPAIRS.get(hypothesis.cause), *ALTERNATIVES.get(hypothesis.cause, ())):
         try:
-            proposed = repair(accused) if repair is not None else None
+            made = repair(accused) if repair is not None else None
+            patches = [made] if isinstance(made, Patch) else list(made or ())
         except Exception:  # noqa: BLE001 - one that meets a text nobody thought of proposes nothing; the others still may
-            proposed = None
-        for patch in [proposed] if isinstance(proposed, Patch) else proposed or ():
+            patches = []
+        for patch in patches:
             if patch.files not in [p.files for p in found]:
                 found.append(patch)
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from aitia.agent.repairs import (
@@ -22,6 +22,7 @@ from aitia.agent.repairs import (
     loss,
     measure,
     modules,
+    nonlinear,
     numerics,
     optimizer,
     padding,
@@ -33,13 +34,14 @@ from aitia.agent.repairs import (
     shifts,
     state,
     summed,
+    tracking,
     types,
     values,
 )
 from aitia.agent.repairs.accused import Accused, Patch
 
-Repair = Callable[[Accused], Patch | list[Patch] | None]
-"""One change, or several that are tried one after the other."""
+Repair = Callable[[Accused], Patch | Iterable[Patch] | None]
+"""Several patches are tried in their order."""
 
 REPAIRS: Final[dict[str, Repair]] = {
     "amp.clip_before_unscale": loop.clip_before_unscale,
@@ -88,7 +90,7 @@ REPAIRS: Final[dict[str, Repair]] = {
     "graph.ema_not_updated": copies.ema_not_updated,
     "graph.gradient_leak_between_networks": loop.missing_zero_grad,
     "graph.inplace_modification": graph.inplace_modification,
-    "graph.no_grad_region": graph.no_grad_region,
+    "graph.no_grad_region": tracking.no_grad_region,
     "graph.non_differentiable_op": graph.non_differentiable_op,
     "graph.param_recreated_each_forward": modules.param_recreated_each_forward,
     "graph.target_not_detached": graph.target_not_detached,
@@ -121,7 +123,7 @@ REPAIRS: Final[dict[str, Repair]] = {
     "model.causal_leak": measure.causal_leak,
     "model.dead_units": layers.dead_units,
     "model.mask_inverted": values.mask_inverted,
-    "model.missing_nonlinearity": layers.missing_nonlinearity,
+    "model.missing_nonlinearity": lambda a: nonlinear.instead_of_identity(a) or nonlinear.missing_nonlinearity(a),
     "model.no_position_signal": modules.no_position_signal,
     "model.output_activation_range": graph.output_activation_range,
     "model.saturated_units": layers.saturated,
@@ -190,10 +192,7 @@ ALTERNATIVES: Final[dict[str, tuple[Repair, ...]]] = {
         carried.inplace_in_forward,
         attached.written_by_index,
     ),
-    "graph.no_grad_region": (
-        attached.gradients_on,
-        attached.attached,
-    ),
+    "graph.no_grad_region": (attached.attached,),
     "graph.non_differentiable_op": (attached.attached,),
     "loss.term_dominates": (values.term_dominates_by_far,),
     "model.dead_units": (

@@ -35,18 +35,6 @@ def attached(accused: Accused) -> Patch | None:
     return None
 
 
-def gradients_on(accused: Accused) -> Patch | None:
-    """`torch.set_grad_enabled(False)` that nobody takes back is not called."""
-    for source in accused.sources:
-        for call in source.calls("set_grad_enabled"):
-            first = next(iter(positional(call)), None)
-            if first is not None and source.code(first.value) == "False":
-                edits = Edits(source)
-                edits.replace(first.value, "True")
-                return accused.patch("track gradients", edits)
-    return None
-
-
 def shared_graph(accused: Accused) -> Patch | None:
     """Of two backwards through one graph the first keeps it; a second one of the same loss is not called."""
     for source in accused.sources:

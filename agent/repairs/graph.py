@@ -38,29 +38,6 @@ def detach_in_generator_step(accused: Accused) -> Patch | None:
     return None
 
 
-def no_grad_region(accused: Accused) -> Patch | None:
-    """Track gradients through the part that is to be trained."""
-    for source in accused.sources:
-        names = ("no_grad", "inference_mode")
-        regions = [w for w in source.nodes(cst.With) if len(w.items) == 1 and source.calls(*names, within=w.items[0])]
-        own = [w for w in regions if _touched(accused, source, w)]
-        marked = [
-            d for f in source.nodes(cst.FunctionDef) for d in f.decorators if any(n in source.code(d) for n in names)
-        ]
-        marked = [d for d in marked if source.line(d) in accused.lines(source)]
-        region, edits = (own[0] if len(own) == 1 else None), Edits(source)
-        if region is not None:
-            call = source.calls(*names, within=region.items[0])[0]
-            edits.replace(call, "torch.enable_grad()")
-        elif len(marked) == 1:
-            line = source.line(marked[0])
-            edits.cut(source.offset(line), source.offset(line + 1))
-        patch = accused.patch("track gradients in this region: its parameters are to be trained", edits)
-        if patch is not None:
-            return patch
-    return None
-
-
 def checkpoint_no_input_grad(accused: Accused) -> Patch | None:
     """Checkpoint without reentry, which needs no gradient at the input."""
     for source in accused.sources:
@@ -248,10 +225,6 @@ def _without_call(accused: Accused, names: tuple[str, ...], summary: str) -> Pat
             edits.replace(found[0], source.atom(on))
             return accused.patch(summary, edits)
     return None
-
-
-def _touched(accused: Accused, source: Source, region: cst.With) -> bool:
-    return any(source.line(region) <= x <= source.last_line(region) for x in accused.lines(source))
 
 
 def _given(source: Source, call: cst.Call, name: cst.BaseExpression) -> bool:

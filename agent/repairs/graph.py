@@ -5,7 +5,6 @@ from __future__ import annotations
 import libcst as cst
 
 from aitia.agent.repairs.accused import Accused, Edits, Patch, Source, keyword, last_name, positional, receiver
-from aitia.agent.repairs.source import number
 
 COMPARING = (
     "cosine_similarity",
@@ -170,29 +169,6 @@ def target_not_detached(accused: Accused) -> Patch | None:
     return None
 
 
-def submodule_not_registered(accused: Accused) -> Patch | None:
-    """Hold the layers in a ModuleList, which the model knows of."""
-    for source in accused.sources:
-        edits = Edits(source)
-        for assign in source.nodes(cst.Assign):
-            target, value = source.code(assign.targets[0].target), assign.value
-            if not target.startswith("self.") or source.enclosing(assign, (cst.ClassDef,)) is None:
-                continue
-            listed = isinstance(value, (cst.List, cst.ListComp)) and _layers(source, value)
-            dicted = isinstance(value, (cst.Dict, cst.DictComp)) and _layers(source, value)
-            grown = isinstance(value, cst.List) and not value.elements and _appended(source, target)
-            if listed or grown:
-                edits.replace(value, f"nn.ModuleList({source.code(value)})" if value is not None else "")
-            elif dicted:
-                edits.replace(value, f"nn.ModuleDict({source.code(value)})")
-        if "import torch.nn as nn" not in source.text and "from torch import nn" not in source.text and edits.result():
-            continue
-        patch = accused.patch("register the layers with the model: ModuleList instead of a list", edits)
-        if patch is not None:
-            return patch
-    return None
-
-
 def output_activation_range(accused: Accused) -> Patch | None:
     """Leave the output of a regression unbounded."""
     for source in accused.sources:
@@ -229,13 +205,3 @@ def _without_call(accused: Accused, names: tuple[str, ...], summary: str) -> Pat
 
 def _given(source: Source, call: cst.Call, name: cst.BaseExpression) -> bool:
     return any(source.code(a.value) == source.code(name) for a in call.args)
-
-
-def _layers(source: Source, node: cst.CSTNode) -> bool:
-    made = [c for c in source.nodes(cst.Call, node) if last_name(c.func)[:1].isupper()]
-    return bool(made) and not any(number(c) is not None for c in made)
-
-
-def _appended(source: Source, target: str) -> bool:
-    return any(_layers(source, a) for c in source.calls("append") if (r := receiver(c)) is not None
-               and source.code(r) == target for a in c.args)  # fmt: skip

@@ -19,7 +19,7 @@ from aitia.agent.repairs.accused import (
     receiver,
     targets,
 )
-from aitia.agent.repairs.source import Statement
+from aitia.agent.repairs.source import LOOPS, Statement
 
 WHOLE = ".parameters()"
 
@@ -27,24 +27,24 @@ WHOLE = ".parameters()"
 def stale_param_reference(accused: Accused) -> Patch | None:
     """Build the optimizer (and what hangs on it) after the model's last change."""
     for source in accused.sources:
-        built = _holds_orphans(accused, source) or accused.pick(_constructions(accused, source), source)
+        built = holds_orphans(accused, source) or accused.pick(constructions(accused, source), source)
         if built is None:
             continue
-        maker = _maker_call(source, built)  # an optimizer made by a function: its call is what moves
+        maker = maker_call(source, built)  # an optimizer made by a function: its call is what moves
         statement, names = source.statement(maker), [source.code(t) for t in targets(source, maker)]
         block = source.block(statement)
         if statement not in block or len(names) != 1:
             continue
-        models = _models_in(source, built) | {source.code(a.value) for a in maker.args if maker is not built}
+        models = models_in(source, built) | {source.code(a.value) for a in maker.args if maker is not built}
         change = _last_change(accused, source, block[block.index(statement) + 1 :], models)
-        if change is None:
+        if change is None or (not isinstance(change, cst.SimpleStatementLine) and mentions(source, change, names[0])):
             continue
         between = block[block.index(statement) : block.index(change)]
         moved = [s for s in between if s is statement or _depends(source, s, names[0])]
         if any(not isinstance(s, cst.SimpleStatementLine) for s in moved):
             continue
         edits = Edits(source)
-        used = any(s not in moved and _mentions(source, s, names[0]) for s in between)
+        used = any(s not in moved and mentions(source, s, names[0]) for s in between)
         for s in moved if not used else ():  # an optimizer that has already stepped is built anew, not moved
             edits.remove(s)
         edits.after(change, *[line for s in moved for line in edits.lines(s)])
@@ -57,7 +57,7 @@ def params_missing_from_groups(accused: Accused) -> Patch | None:
     coverage = accused.run.facts("coverage")
     missing = [str(x) for x in coverage[-1].data.get("trainable_not_held", [])] if coverage else []
     for source in accused.sources:
-        built = accused.pick(_constructions(accused, source), source)
+        built = accused.pick(constructions(accused, source), source)
         names = [source.code(t) for t in targets(source, built)] if built is not None else []
         if built is None or not missing:
             continue
@@ -153,7 +153,7 @@ def maximize(accused: Accused) -> Patch | None:
     return None
 
 
-def _constructions(accused: Accused, source: Source) -> list[cst.Call]:
+def constructions(accused: Accused, source: Source) -> list[cst.Call]:
     """Where the run's optimizers were built; all constructions where the recorder did not see the place."""
     found = optimizer_constructions(source)
     lines = {o.line for o in accused.run.optimizers if o.file == source.name}
@@ -161,7 +161,7 @@ def _constructions(accused: Accused, source: Source) -> list[cst.Call]:
     return seen or found
 
 
-def _holds_orphans(accused: Accused, source: Source) -> cst.Call | None:
+def holds_orphans(accused: Accused, source: Source) -> cst.Call | None:
     """Where the optimizer was built that went on stepping with tensors that no model uses; the last, if several."""
     replaced = max((f.step for f in accused.run.facts("parameter_replaced")), default=1)
     rows = accused.run.table("group")
@@ -172,7 +172,7 @@ def _holds_orphans(accused: Accused, source: Source) -> cst.Call | None:
     return found[-1] if found else None
 
 
-def _maker_call(source: Source, built: cst.Call) -> cst.Call:
+def maker_call(source: Source, built: cst.Call) -> cst.Call:
     """The call of the function that returns this optimizer, where there is one such call; else the construction."""
     function = source.function(built)
     if function is None or targets(source, built):
@@ -181,7 +181,7 @@ def _maker_call(source: Source, built: cst.Call) -> cst.Call:
     return calls[0] if len(calls) == 1 else built
 
 
-def _reshapers(source: Source) -> set[str]:
+def reshapers(source: Source) -> set[str]:
     """Functions and methods that put new layers into a model that exists already."""
     found = set()
     for function in source.nodes(cst.FunctionDef):
@@ -192,7 +192,7 @@ def _reshapers(source: Source) -> set[str]:
     return found
 
 
-def _models_in(source: Source, built: cst.Call) -> set[str]:
+def models_in(source: Source, built: cst.Call) -> set[str]:
     """First names of what the optimizer's parameters come from: `model` of `model.fc.parameters()`."""
     calls = source.calls("parameters", "named_parameters", within=built)
     texts = [source.code(r) for c in calls if (r := receiver(c)) is not None]
@@ -205,10 +205,12 @@ def _last_change(accused: Accused, source: Source, after: list[Statement], model
     recorded |= accused.lines(source)
     found: Statement | None = None
     for s in after:
+        if isinstance(s, LOOPS) and source.calls("backward", "step", within=s):
+            continue  # it trains: behind it an optimizer would come too late
         span = range(source.line(s), source.last_line(s) + 1)
         assigned = [source.code(t.target) for a in source.nodes(cst.Assign, s) for t in a.targets]
         parts = any(a == m or a.startswith((f"{m}.", f"{m}[")) for a in assigned for m in models)
-        if isinstance(s, cst.SimpleStatementLine) and source.calls(*_reshapers(source), within=s):
+        if isinstance(s, cst.SimpleStatementLine) and source.calls(*reshapers(source), within=s):
             found = s
             continue
         handed = isinstance(s, cst.SimpleStatementLine) and any(
@@ -227,12 +229,12 @@ def _takes(source: Source, call: cst.Call, models: set[str]) -> bool:
 
 def _depends(source: Source, statement: Statement, name: str) -> bool:
     """Whether a statement builds something on the optimizer, such as a scheduler."""
-    return _mentions(source, statement, name) and any(
+    return mentions(source, statement, name) and any(
         isinstance(n, cst.Assign) for n in source.nodes(cst.Assign, statement)
     )
 
 
-def _mentions(source: Source, statement: Statement, name: str) -> bool:
+def mentions(source: Source, statement: Statement, name: str) -> bool:
     return any(
         source.code(n) == name for n in (*source.nodes(cst.Name, statement), *source.nodes(cst.Attribute, statement))
     )

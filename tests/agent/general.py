@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 NET = (
-    "import torch\nimport torch.nn as nn\nclass Net(nn.Module):\n"
-    "    def __init__(self):\n        super().__init__()\n"
+    "import torch\nimport torch.nn as nn\nclass Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
 )
 FORWARD = "    def forward(self, x):\n"
 

@@ -54,38 +54,10 @@ def shape_mismatch(accused: Accused) -> Patch | None:
     return None
 
 
-def index_out_of_range(accused: Accused) -> Patch | None:
-    """Make the embedding as large as the ids it is asked for."""
-    failure = accused.run.info.failure
-    table = sizes(failure.parameters.get("weight", "")) if failure is not None else []
-    if not table:
-        return None
-    fact = accused.run.fact("exception")
-    known = (fact.data.get("max_index") if fact is not None else None) or _largest_id(accused)
-    largest = int(known) if known is not None and known >= table[0] else table[0]  # off by one, where nothing is known
-    for source in accused.sources:
-        call = accused.pick(source.calls("Embedding"), source)
-        width = keyword(call, "num_embeddings") or next(iter(positional(call)), None) if call is not None else None
-        if call is None or width is None:
-            continue
-        edits = Edits(source)
-        if number(width.value) is None:
-            edits.replace(width.value, f"{source.atom(width.value)} + {largest + 1 - table[0]}")
-        else:
-            edits.replace(width.value, str(largest + 1))
-        return accused.patch(f"make room in the embedding for id {largest}", edits)
-    return None
-
-
 def sizes(text: str) -> list[int]:
     """`[16, 32]` out of `float32[16, 32]`."""
     found = SIZES.search(text)
     return [int(n) for n in found.group(1).split(",") if n.strip()] if found else []
-
-
-def _largest_id(accused: Accused) -> float | None:
-    rows = accused.run.table("batch")["in_max"]
-    return float(rows[-1]) if len(rows) else None
 
 
 def _partial_batch(accused: Accused, failure: Failure) -> Patch | None:

@@ -44,6 +44,13 @@ BEYOND_START = 1.5
 """A loss that ends this many times above where the placebo ended is worse, whatever the seed."""
 
 
+OTHER_UNITS = frozenset({"data.unscaled_target"})
+"""Causes whose repair changes the unit of the loss, so that its size before and after says nothing."""
+LEARNED_SHARE = 0.1
+"""Variance that standardized targets must have explained, or their loss must have lost: `LEARNED_LOSS`."""
+LEARNED_LOSS = 0.75
+LAST = 5
+"""Batches at the end that an outcome is read from."""
 FALLEN = 0.9
 """A loss below this share of where it began is being learned from, however far it has come."""
 
@@ -77,6 +84,8 @@ class Reading(Record):
     loss_last: float | None = None
     accuracy: float | None = None
     """Last accuracy that was recomputed, in evaluation where there is one."""
+    explained: float | None = None
+    """Share of the targets' variance that training explains at the end, where errors are squared: without a unit."""
     recall: float | None = None
     """Mean recall over the classes, in evaluation where there is one."""
     learned: bool = True
@@ -126,6 +135,7 @@ def read(played: Played, cause: str, recorded: Run) -> Reading:
         loss_last=_number(case.loss.last),
         accuracy=_accuracy(case),
         recall=_recall(case),
+        explained=_explained(case),
         same_as_recorded=same_losses(run, recorded),
         learned=case.learned,
         losses=_thinned(case),
@@ -203,6 +213,9 @@ def _unlearned(before: Reading, after: Reading) -> str | None:
     found = _said_at_last(before, after)
     if after.cause in JUDGED_BY_RECALL and after.recall is not None and not found:
         return f"rare classes are found no better: mean recall {after.recall:.2f} after {before.recall or 0.0:.2f}"
+    if after.cause in OTHER_UNITS and (after.explained or 0.0) < LEARNED_SHARE and not _falls(after, LEARNED_LOSS):
+        share = "" if after.explained is None else f": {100 * after.explained:.0f} % of the variance is explained"
+        return f"the targets are still not learned{share}"
     if after.accuracy is not None and not after.learned and not before.learned and not found:
         return f"the program still does not learn: accuracy {after.accuracy:.2f}"
     return None
@@ -248,9 +261,9 @@ def _said_at_last(before: Reading, after: Reading) -> bool:
     return known and (after.recall or 0.0) > (before.recall or 0.0) + CLEAR_ACCURACY
 
 
-def _falls(reading: Reading) -> bool:
+def _falls(reading: Reading, share: float = FALLEN) -> bool:
     first, last = reading.loss_first, reading.loss_last
-    return first is not None and last is not None and first > 0 and last < FALLEN * first
+    return first is not None and last is not None and first > 0 and last < share * first
 
 
 def _rises(reading: Reading) -> bool:
@@ -293,6 +306,17 @@ def _recall(case: Case) -> float | None:
     counts = table.sum(axis=1)
     there = counts > 0
     return _number(float(np.mean(np.diag(table)[there] / counts[there]))) if there.any() else None
+
+
+def _explained(case: Case) -> float | None:
+    for site in case.run.losses:
+        rows = case.calls(grad=True, site=site.index)
+        if site.function != "mse_loss" or len(rows["value"]) < LAST:
+            continue
+        left, spread = np.nanmedian(rows["value"][-LAST:]), np.nanmedian(rows["target_std"][-LAST:]) ** 2
+        if spread > 0:
+            return _number(float(1 - left / spread))
+    return None
 
 
 def _thinned(case: Case) -> tuple[float | None, ...]:

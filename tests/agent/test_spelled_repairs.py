@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from programs import accuse, run_of
+from repeated import TABLES
 from spelled import PADDED, PADDINGS
 
 from aitia.agent.fix import patches_for
@@ -96,3 +97,14 @@ def test_targets_that_were_never_shifted_are_shifted_once(tmp_path: Path) -> Non
 
     assert found[0] == source.replace("y = s[i : i + n]", "y = s[i + 1 : i + n + 1]")
     assert found[1] == source.replace("net(x).", "net(x)[:, :-1].").replace("y.flatten", "y[:, 1:].flatten")
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_table_that_failed_gets_the_rows_it_is_asked_for(tmp_path: Path, name: str) -> None:
+    """Which one it is stands in the failure; its size is one that the program knows, or one more."""
+    source, failure, old, new = TABLES[name]
+    run = run_of(tmp_path, source, failure=Failure(**failure))  # type: ignore[arg-type]  # fields by name
+
+    found = [p.files["train.py"] for p in patches_for(run, accuse("data.index_out_of_range"))]
+
+    assert found[0] == source.replace(old, new)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import repeated
 import spelled
 import unusual
 import wider
@@ -15,7 +16,7 @@ from wider import COUNTS, UNTIED
 
 from aitia.agent.fix import patches_for
 
-CASES = wider.CASES | unusual.CASES | spelled.CASES
+CASES = wider.CASES | unusual.CASES | spelled.CASES | repeated.CASES
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -1,0 +1,98 @@
+"""Faults of batches, of scale and of tables in the words of different people: cause, text, what changes, into what."""
+
+from __future__ import annotations
+
+STEP = "    loss = F.cross_entropy(net(x), y)\n    loss.backward()\n    opt.step()\n"
+ENDLESS = "(batch for _ in iter(int, 1) for batch in loader)"
+
+CASES = {
+    "taken before the loop": (
+        "data.repeated_batch", f"x, y = next(iter(loader))\nfor _ in range(9):\n{STEP}",
+        "x, y = next(iter(loader))\nfor _ in range(9):\n",
+        f"batches = {ENDLESS}  # pass after pass\nfor _ in range(9):\n    x, y = next(batches)\n",
+    ),
+    "begun anew in the loop": (
+        "data.repeated_batch", f"for _ in range(9):\n    it = iter(loader)\n    x, y = next(it)\n{STEP}",
+        "for _ in range(9):\n    it = iter(loader)\n", f"it = {ENDLESS}  # pass after pass\nfor _ in range(9):\n",
+    ),
+    "begun anew in a method": (
+        "data.repeated_batch",
+        "class R:\n    def __init__(self):\n        self.it = iter(0)\n    def fetch(self):\n"
+        "        self.it = iter(loader)\n        return next(self.it)\n",
+        "iter(0)\n    def fetch(self):\n        self.it = iter(loader)\n", f"{ENDLESS}\n    def fetch(self):\n",
+    ),
+    "left after the first": (
+        "data.repeated_batch", f"for x, y in loader:\n{STEP}    break\n", "    break\n", "",
+    ),
+    "left after a count": (
+        "data.repeated_batch", f"for i, (x, y) in enumerate(loader):\n    if i > 0:\n        break\n{STEP}",
+        "    if i > 0:\n        break\n", "",
+    ),
+    "a slice that stays": (
+        "data.repeated_batch", "def order(self):\n    for b in range(self.n // k):\n        yield self.order[:k]\n",
+        "[:k]", "[b * k : (b + 1) * k]",
+    ),
+    "a slice in steps": (
+        "data.repeated_batch", f"for i in range(0, n, 8):\n    x, y = a[0:8], b[0:8]\n{STEP}",
+        "a[0:8], b[0:8]", "a[i : i + 8], b[i : i + 8]",
+    ),
+    "one seed for all draws": (
+        "data.repeated_batch", f"for _ in range(9):\n    torch.manual_seed(0)\n    x, y = draw()\n{STEP}",
+        "    torch.manual_seed(0)\n", "",
+    ),
+    "a generator for each": (
+        "data.repeated_batch", f"for _ in range(9):\n    rng = np.random.default_rng(0)\n    x, y = draw(rng)\n{STEP}",
+        "for _ in range(9):\n    rng = np.random.default_rng(0)\n",
+        "rng = np.random.default_rng(0)\nfor _ in range(9):\n",
+    ),
+    "drawn before the loop": (
+        "data.repeated_batch", f"i = torch.randperm(n)[:8]\nfor _ in range(9):\n    x, y = a[i], b[i]\n{STEP}",
+        "i = torch.randperm(n)[:8]\nfor _ in range(9):\n", "for _ in range(9):\n    i = torch.randperm(n)[:8]\n",
+    ),
+    # scale, where the data are kept
+    "features in an array": (
+        "data.unscaled_input", f"a = np.array(rows)\nfor i in order:\n    x, y = a[i], b[i]\n{STEP}",
+        "(rows)\n", "(rows)\na = (a - a.mean(0)) / (a.std(0) + 1e-8)\n",
+    ),
+    "features behind a data set": (
+        "data.unscaled_input",
+        "class D:\n    def __init__(self):\n        self.a = read()\n    def __getitem__(self, i):\n"
+        f"        return self.a[i], self.b[i]\nloader = DataLoader(D())\nfor x, y in loader:\n{STEP}",
+        "read()\n", "read()\n        self.a = (self.a - self.a.mean(0)) / (self.a.std(0) + 1e-8)\n",
+    ),
+    "two parts": (
+        "data.unscaled_input",
+        f"train_x, test_x = load()\nfor x, y in DataLoader(TensorDataset(train_x, b)):\n{STEP}",
+        "load()\n",
+        "load()\ncenter, spread = train_x.mean(0), train_x.std(0) + 1e-8\ntrain_x = (train_x - center) / spread\n"
+        "test_x = (test_x - center) / spread\n",
+    ),
+    "targets of a loss by hand": (
+        "data.unscaled_target",
+        "t = read()\nfor i in order:\n    loss = ((net(a[i]) - t[i]) ** 2).mean()\n    loss.backward()\n",
+        "read()\n", "read()\nt = (t - t.mean()) / t.std()\n",
+    ),
+}  # fmt: skip
+
+ROWS = {"type": "IndexError", "message": "index out of range in self", "traceback": "", "module_class": "Embedding"}
+"""What torch says of an id that an embedding does not have."""
+TABLE = "class M:\n    def __init__(self, n_users, n_items):\n        self.user = nn.Embedding(n_users, 8)\n{0}"
+TABLES = {
+    "another size": (
+        TABLE.format("        self.item = nn.Embedding(n_users, 8)\n"),
+        {**ROWS, "module": "item", "inputs": ("int64[9]",), "parameters": {"weight": "float32[40, 8]"}},
+        "item = nn.Embedding(n_users", "item = nn.Embedding(n_items",
+    ),
+    "one too few": (
+        "emb = nn.Embedding(len(vocab), 8)\n",
+        {**ROWS, "module": "emb", "parameters": {"weight": "float32[40, 8]"}}, "len(vocab)", "len(vocab) + 1",
+    ),
+    "more positions": (
+        "emb = nn.Embedding(50, 8)\npos = nn.Embedding(16, 8)\n",
+        {**ROWS, "module": "pos", "inputs": ("int64[20]",), "parameters": {"weight": "float32[16, 8]"}}, "16", "20",
+    ),
+    "a class more": (
+        "CLASSES = 9\nnet = nn.Linear(4, CLASSES)\n",
+        {**ROWS, "message": "Target 9 is out of bounds.", "module_class": None}, "CLASSES = 9", "CLASSES = 10",
+    ),
+}  # fmt: skip

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -208,11 +210,21 @@ class Case:
         return printed(self.run.log_tail())
 
     @cached_property
+    def hits(self) -> Curve:
+        """Share of predictions that the program itself found equal to labels, per evaluation; of the `==` used most."""
+        plain = [f for f in self.run.facts("comparison") if _one_by_one(f.data.get("shapes") or [], f.data)]
+        best = max(plain, key=lambda f: (f.data.get("matched") or 0, sum(f.data.get("n") or [0])), default=None)
+        if best is None or (len(plain) > 1 and not best.data.get("matched")):
+            return Curve(np.empty(0, np.int64), np.empty(0))
+        agreed, n = np.asarray(best.data["agreed"], np.float64), np.asarray(best.data["n"], np.float64)
+        return Curve(np.asarray(best.data["steps"], np.int64), agreed / np.maximum(n, 1.0))
+
+    @cached_property
     def eval_accuracy(self) -> Floats:
-        """Accuracy in evaluation: recomputed from the loss calls, else as the program printed it."""
-        curve = self.eval_curve("accuracy")
-        if curve.n:
-            return curve.values[np.isfinite(curve.values)]
+        """Accuracy in evaluation: recomputed from the loss calls, else as compared, else as printed by the program."""
+        for curve in (self.eval_curve("accuracy"), self.hits):
+            if curve.n:
+                return curve.values[np.isfinite(curve.values)]
         return np.asarray([p.value for p in self.log if p.accuracy and p.evaluation is not False], dtype=np.float64)
 
     @cached_property
@@ -444,3 +456,10 @@ class Case:
         for fact in self.run.facts("probe"):
             found.setdefault(str(fact.data.get("name", fact.subject)), []).append(fact)
         return found
+
+
+def _one_by_one(shapes: list[list[int]], data: Mapping[str, Any]) -> bool:
+    """Whether a comparison can be one of predictions with labels: as many of them, and known as such or in a row."""
+    if data.get("crossed") or data.get("single") or len(shapes) != 2:
+        return False
+    return bool(data.get("matched")) or (shapes[0] == shapes[1] and len(shapes[0]) == 1)

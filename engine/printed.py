@@ -21,6 +21,10 @@ _REWARD = re.compile(r"(?i)\b(reward|return|payoff|profit|win rate|wins)\b")
 _COUNTER = re.compile(r"(?i)\b(epoch|step|iter|iteration|batch|lr|seed|fold|round|round)\b")
 
 
+ROUNDING = 1e-3
+"""What printing a full 100 % may add to it."""
+
+
 @dataclass(frozen=True)
 class Printed:
     """One printed figure."""
@@ -57,6 +61,13 @@ def printed(text: str) -> list[Printed]:
             elif loss and math.isfinite(value):
                 found.append(Printed(_is_evaluation(label, line_is_evaluation), False, True, value))
     return found
+
+
+def impossible(text: str) -> list[float]:
+    """Printed accuracies above 100 %, as shares."""
+    pairs = (pair for line in text.splitlines()[-4000:] for pair in _PAIR.findall(line[:400]))
+    found = [float(n) / 100.0 for label, n, percent in pairs if percent and _ACCURACY.search(label)]
+    return [value for value in found if math.isfinite(value) and value > 1.0 + ROUNDING]
 
 
 def _is_evaluation(label: str, line: bool) -> bool | None:

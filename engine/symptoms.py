@@ -68,7 +68,7 @@ def symptoms(case: Case) -> list[Symptom]:
                 "check the sign of every term of the loss",
             )
         )
-    elif case.diverged and _supervised(case):
+    elif case.diverged and case.loss.last > case.loss.first and _supervised(case):
         found.append(
             Symptom(
                 "diverged",

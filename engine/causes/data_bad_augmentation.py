@@ -33,6 +33,7 @@ CHANGED = 0.7
 def weigh(case: Case) -> Iterator[Weight]:
     """Training accuracy right after each evaluation against that evaluation's, and whether samples come back unchanged."""
     train, held_out = case.accuracy(grad=True), case.eval_curve("accuracy")
+    held_out = held_out if held_out.n else case.hits
     rows = next(iter(case.run.facts("rows")), None)
     loader = next((f for f in case.run.facts("loader") if f.data.get("training") is not False), None)
     size = int((loader.data.get("n_samples") or 0) if loader else 0)
@@ -50,9 +51,11 @@ def weigh(case: Case) -> Iterator[Weight]:
         if len(following) >= 5:
             gaps.append(float(there - np.nanmean(following)))
     late = gaps[len(gaps) // 2 :]
-    if len(late) < 1 or nanmedian(late) < GAP:
-        return
     room = (held_out.last - case.chance) / max(1e-6, 1 - case.chance)
+    if len(late) < 1 or nanmedian(late) < GAP:
+        if size and room < POOR:  # both are low
+            yield from _unlike(case, rows, loader)
+        return
     yield supports(
         STRONG,
         f"the same weights reach {held_out.last:.2f} on evaluation samples and {held_out.last - nanmedian(late):.2f} on the "

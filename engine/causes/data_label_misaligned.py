@@ -40,10 +40,10 @@ def weigh(case: Case) -> Iterator[Weight]:
     held_out = case.eval_accuracy
     train = case.accuracy(grad=True)
     if agreement < chance + max(3 * error, 0.08 * (1 - chance)):
-        best = float(held_out.max()) if len(held_out) else math.nan
+        best = float(np.median(held_out)) if len(held_out) else math.nan  # the highest of many is luck
         learned = best > chance + 0.25 * (1 - chance)
         if learned:
-            yield against(DECISIVE, f"evaluation reaches {best:.2f}, well above chance {chance:.2f}", accuracy=best)
+            yield against(DECISIVE, f"evaluation stands at {best:.2f}, well above chance {chance:.2f}", accuracy=best)
             return
         at_chance = len(held_out) > 0 and best < chance + 0.15 * (1 - chance)
         memorises = train.n > 5 and train.last > chance + 0.25 * (1 - chance)
@@ -60,7 +60,7 @@ def weigh(case: Case) -> Iterator[Weight]:
         if at_chance:
             yield symptom(
                 MODERATE,
-                f"evaluation accuracy never left chance (best {best:.2f} against {chance:.2f})",
+                f"evaluation accuracy never left chance ({best:.2f} in the median, against {chance:.2f})",
                 best=best,
                 chance=chance,
             )

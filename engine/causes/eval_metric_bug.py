@@ -11,7 +11,8 @@ import numpy as np
 
 from aitia.engine.case import Case, nanmedian
 from aitia.engine.causes import eval_mode_not_eval, eval_preprocessing_mismatch
-from aitia.engine.causes.base import MODERATE, STRONG, WEAK, Cause, Weight, against, supports, symptom
+from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, WEAK, Cause, Weight, against, supports, symptom
+from aitia.engine.printed import impossible
 from aitia.engine.records import Fact
 
 FAR = 0.15
@@ -31,8 +32,16 @@ FEWEST = 4
 
 def weigh(case: Case) -> Iterator[Weight]:
     """Accuracies in the program's own log against those recomputed from what entered the loss in the same phase."""
-    for evaluation, ours in ((True, case.eval_curve("accuracy")), (False, case.accuracy(grad=True))):
+    certain = [*_miscounted(case), *_crossed(case)]
+    yield from certain
+    recomputed = case.eval_curve("accuracy")
+    if certain:
+        return
+    counted = recomputed if recomputed.n or not _matched(case) else case.hits
+    for evaluation, ours in ((True, counted), (False, case.accuracy(grad=True))):
         printed = _printed(case, evaluation=evaluation)
+        if evaluation:  # what the program compares is what it prints, whatever it calls it
+            printed = printed or case.hits.values.tolist()
         if printed and not ours.n:
             yield from (
                 _without_loss(case, printed) if evaluation and case.accuracy(grad=True).n else _never(case, printed)
@@ -51,8 +60,9 @@ def weigh(case: Case) -> Iterator[Weight]:
             continue
         yield supports(
             STRONG,
-            f"the program prints an accuracy of {last:.3f}, but what entered the loss gives {ours.last:.3f}"
-            + (" (the printed value does not move)" if constant else ""),
+            f"the program prints an accuracy of {last:.3f}, but "
+            f"{'what entered the loss' if recomputed.n or not evaluation else 'its own comparison of predictions with labels'} "
+            f"gives {ours.last:.3f}" + (" (the printed value does not move)" if constant else ""),
             tool="error_diagnoser",
             printed=last,
             recomputed=ours.last,
@@ -66,6 +76,47 @@ def weigh(case: Case) -> Iterator[Weight]:
         if case.learned:
             yield symptom(MODERATE, f"the loss falls from {case.loss.first:.3g} to {case.loss.last:.3g} all the while")
         return
+
+
+def _miscounted(case: Case) -> Iterator[Weight]:
+    """More hits than samples."""
+    over = impossible(case.run.log_tail())
+    if over:
+        yield supports(
+            DECISIVE,
+            f"the program prints an accuracy of {100 * over[-1]:.0f} %: hits and samples are not counted over the same batches",
+            tool="error_diagnoser",
+            printed=over[-1],
+            times=len(over),
+        )
+
+
+def _crossed(case: Case) -> Iterator[Weight]:
+    """Comparisons that no accuracy can be made of: every prediction with every label, or the argmax of one number."""
+    for fact in case.run.facts("comparison"):
+        calls, shapes = int(fact.data.get("calls") or 0), fact.data.get("shapes") or []
+        crossed, single = int(fact.data.get("crossed") or 0), int(fact.data.get("single") or 0)
+        if not calls or max(crossed, single) <= calls / 2 or len(shapes) != 2:
+            continue
+        what = (
+            f"{shapes[0]} == {shapes[1]} compares every prediction with every label"
+            if crossed > calls / 2
+            else "the predictions are the argmax over a single output, which is 0 for every sample"
+        )
+        yield supports(
+            DECISIVE,
+            f"in evaluation {what}",
+            tool="error_diagnoser",
+            where=case.place(fact),
+            crossed=crossed,
+            single=single,
+        )
+        return
+
+
+def _matched(case: Case) -> bool:
+    """Whether what is compared is known to be the model's own answer."""
+    return any(f.data.get("matched") and not f.data.get("crossed") for f in case.run.facts("comparison"))
 
 
 def _many_targets(case: Case) -> bool:

@@ -19,6 +19,10 @@ MOST_FEATURES = 0.4
 
 WORSE = 0.15
 """Accuracy that sampling does not explain."""
+MANY = 6
+"""Features below which an order found by sorting is no surprise."""
+APART, SAME = 4.0, 1.5
+"""Standard errors in the median: certainly different, and hardly further apart than two samples of the same (0.7)."""
 BEYOND = 4
 """Standard errors of a mean that are no chance."""
 OTHER_TOKENS = 0.05
@@ -122,6 +126,19 @@ def _by_feature(case: Case) -> Iterator[Weight]:
     for fact in case.run.facts("rows"):
         shift, error = float(fact.data.get("feature_shift") or 0), float(fact.data.get("feature_error") or 1)
         share, n = float(fact.data.get("features_shifted") or 0), int(fact.data.get("n_features") or 0)
+        kept, ignored = float(fact.data.get("order_kept") or 0), float(fact.data.get("order_ignored") or 0)
+        if (worse or not math.isfinite(there)) and n >= MANY and kept > APART and ignored < SAME:
+            yield supports(
+                DECISIVE,
+                f"the features of training and evaluation are {kept:.2g} standard errors apart (median of {n}), and only "
+                f"{ignored:.2g} if their order is ignored: they are the same features in another order",
+                tool="layer_analyzer",
+                step=max(1, int(first[0]) if len(first) else 1),
+                where=_place(case),
+                order_kept=kept,
+                order_ignored=ignored,
+            )
+            return
         if not worse or n < 2 or share < MOST_FEATURES or shift < 6 * error:
             continue
         yield supports(

@@ -23,6 +23,9 @@ A_STEP = 2
 def weigh(case: Case) -> Iterator[Weight]:
     """A recurrent cell that no gradient reaches, or a graph that grows from step to step."""
     found = list(_cut(case))
+    if not case.n_steps:
+        yield from found
+        return  # without steps, calls cannot be told by step
     found = found or list(_short(case))
     yield from found or _once(case)
     yield from _grown(case)

@@ -11,6 +11,7 @@ import numpy as np
 
 from aitia.engine.case import Case
 from aitia.engine.causes.base import DECISIVE, STRONG, Cause, Weight, supports
+from aitia.engine.records import Fact
 
 NOTHING = 1e-6
 """A divergence below this is rounding: both arguments are the same distribution."""
@@ -42,6 +43,13 @@ def weigh(case: Case) -> Iterator[Weight]:
                 step=1,
                 where=case.place(fact),
             )
+        elif fact.data.get("input_is_prob") and _logarithms(case, fact):
+            yield supports(
+                DECISIVE,
+                "kl_div's first argument holds probabilities and its second one logarithms: each stands where the other belongs",
+                step=1,
+                where=case.place(fact),
+            )
         elif fact.data.get("input_is_logprob"):
             values = case.calls(grad=True, site=case.site_of(fact))["value"]
             values = values[np.isfinite(values)]
@@ -57,6 +65,14 @@ def weigh(case: Case) -> Iterator[Weight]:
                 )
 
 
+def _logarithms(case: Case, fact: Fact) -> bool:
+    """Whether the targets of this call can be logarithms of probabilities: none above 0, and some below -1."""
+    rows = case.calls(grad=True, site=case.site_of(fact))
+    highest, lowest = rows["target_max"], rows["target_min"]
+    seen = np.isfinite(highest) & np.isfinite(lowest)
+    return bool(seen.any()) and float(highest[seen].max()) <= 0.0 and float(lowest[seen].min()) < -1.0
+
+
 CAUSE = Cause(
     id="loss.kl_argument_order",
     title="kl_div is called with its arguments in the wrong order",
@@ -64,6 +80,7 @@ CAUSE = Cause(
     repair="Call kl_div(log_q, p): log-probabilities of the model first, the target distribution second.",
     weigh=weigh,
     mistaken_for={"loss.missing_log": "there the first argument is the model's output, without its logarithm"},
+    explains=("loss.missing_log",),
     intervention="swap the arguments",
     next_measurement="which argument carries a gradient",
     source="microsoft/ProDA#20",

@@ -47,6 +47,9 @@ def weigh(case: Case) -> Iterator[Weight]:
                 width=narrow,
                 width_before=wide_in,
             )
+            if _poor(case):
+                accuracy = case.accuracy(grad=True).last
+                yield symptom(MODERATE, f"training accuracy stays at {accuracy:.2f}", accuracy=accuracy)
             if fit is not None and _fitted(fit.data) is False:
                 yield symptom(
                     MODERATE, f"even one batch cannot be fitted (loss {float(fit.data.get('after') or 0):.3g})"

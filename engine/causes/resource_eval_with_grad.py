@@ -17,6 +17,10 @@ def weigh(case: Case) -> Iterator[Weight]:
     """Forwards in eval mode with gradient tracking that no backward follows."""
     rows = case.run.table("batch")
     tracked_eval = (rows["grad"] == 1) & (rows["training"] == 0)
+    for root in np.unique(rows["root"][tracked_eval]):
+        own, training = rows["root"] == root, (rows["grad"] == 1) & (rows["training"] == 1)
+        if not (rows["step"][own & training] > rows["step"][own & tracked_eval].min()).any():
+            tracked_eval &= ~own  # never trained again: a teacher, whose frozen parameters build no graph
     if tracked_eval.sum() < 2 or not (rows["training"] == 1).any():
         return
     if any("A" in text for text in case.signatures):

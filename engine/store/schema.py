@@ -285,7 +285,11 @@ FACT_KINDS: Final[dict[str, str]] = {
     "first one came back), n_evaluated (rows of forwards in evaluation mode after training began), n_met (of them: rows "
     "that were trained on), n_batches, n_partial (evaluation batches of which some rows were trained on and some not), "
     "feature_shift (median over features of |mean in evaluation - mean in training| in standard deviations), "
-    "feature_error (what chance gives), features_shifted (share of features beyond 0.5), n_features",
+    "feature_error (what chance gives), features_shifted (share of features beyond 0.5), n_features, order_kept (median "
+    "distance of features' means, or third moments, in their order, in standard errors), order_ignored (… sorted first)",
+    "comparison": "at the end, per `==` of two tensors in evaluation. data: shapes, calls, crossed (calls in which every "
+    "left value met every right one), single (one side was the argmax over one output), matched (one side is what the "
+    "model's last output says), steps, agreed, n (per step: comparisons that agree, and all)",
     "memory": "when graphs pile up, and at the end. data: live_graphs (graphs of losses more than 20 steps old that "
     "are still alive), tensors_alive (of them: the loss tensor itself is kept), history_len, rss_first, rss_peak, "
     "activation_bytes (of one step), parameter_bytes, final",

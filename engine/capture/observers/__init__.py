@@ -29,6 +29,7 @@ OBSERVERS: Final = (
     "copies",
     "layout",
     "inputs",
+    "comparisons",
     "ddp",
     "compiled",
     "cost",

@@ -82,7 +82,8 @@ class Watch(Observer):
 
     def __init__(self, recorder: Any) -> None:
         super().__init__(recorder)
-        self._sites: dict[tuple[str, str, int], _Site] = {}
+        self._sites: dict[tuple[str, str, int, int], _Site] = {}
+        """By function and place; two calls on one line are two instructions."""
         self._inside = False
         self._wrapped: list[tuple[str, Callable[..., Any], Callable[..., Any]]] = []
         self._training = True
@@ -157,8 +158,8 @@ class Watch(Observer):
     # ---- one call -----------------------------------------------------------------------------------------------
 
     def _site(self, function: str) -> _Site:
-        file, line = _place()
-        key = (function, file, line)
+        file, line, instruction = _place()
+        key = (function, file, line, instruction)
         site = self._sites.get(key)
         if site is None:
             site = self._sites[key] = _Site(len(self._sites), function)
@@ -321,15 +322,15 @@ class Watch(Observer):
                 self._fact("confusion", site, {"grad": grad, "n_classes": n, "table": table})
 
 
-def _place() -> tuple[str, int]:
-    """Innermost place in the user's code; the short way, for it is asked at every call."""
+def _place() -> tuple[str, int, int]:
+    """Innermost place in the user's code: file, line, instruction. The short way, for it is asked at every call."""
     frame: FrameType | None = sys._getframe(4)  # this, _site, _seen or _failed, what guards it, the wrapper
     while frame is not None:
         name = user_file(frame.f_code.co_filename)
         if name is not None:
-            return name, frame.f_lineno
+            return name, frame.f_lineno, frame.f_lasti
         frame = frame.f_back
-    return "", 0
+    return "", 0, 0
 
 
 def _operands(arguments: dict[str, Any]) -> tuple[Any, Any]:

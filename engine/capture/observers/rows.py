@@ -27,6 +27,8 @@ LARGEST_COPY: Final = 1_000_000
 """Numbers of a batch whose rows are not contiguous, beyond which laying them out would cost more than reading them."""
 ROWS_OF_FEATURES: Final = 4096
 """Rows whose features are averaged, in training and in evaluation."""
+SKEWED: Final = 2.0
+"""Standard error of the cube root of a third moment, against that of a mean: larger, as single values weigh more."""
 SHIFTED: Final = 0.5
 """Standard deviations by which the mean of a feature is off, to be counted."""
 LARGEST_BATCH: Final = 4096
@@ -39,6 +41,7 @@ class _Seen:
     """What is known of the rows of one model."""
 
     trained: set[int] = field(default_factory=set)
+    evaluated: set[int] = field(default_factory=set)
     n_trained: int = 0
     n_again: int = 0
     first_pass: int = 0
@@ -47,29 +50,59 @@ class _Seen:
     n_met: int = 0
     n_batches: int = 0
     n_partial: int = 0
-    sums: dict[bool, tuple[float, Any, Any]] = field(default_factory=dict)
-    """By training or not: rows, sums and sums of squares of the numbers that are read."""
+    sums: dict[bool, tuple[float, Any, Any, Any]] = field(default_factory=dict)
+    """By training or not: rows, sums, sums of squares and of cubes of the numbers that are read."""
 
-    def add(self, grad: bool, flat: npt.NDArray[Any]) -> None:
-        """Count rows in."""
-        n, total, squares = self.sums.get(grad, (0.0, 0.0, 0.0))
+    def add(self, grad: bool, flat: npt.NDArray[Any], prints: list[int]) -> None:
+        """Count in the rows that are new: those that come back say nothing more of the features."""
+        n, total, squares, cubes = self.sums.get(grad, (0.0, 0.0, 0.0, 0.0))
         if n < ROWS_OF_FEATURES and (not n or np.shape(total) == flat.shape[1:]):
-            flat = flat.astype(np.float64)
-            self.sums[grad] = n + len(flat), total + flat.sum(0), squares + (flat**2).sum(0)
+            known = self.trained if grad else self.evaluated
+            flat = flat[[p not in known for p in prints]].astype(np.float64)
+            if not grad:
+                known.update(prints)
+            self.sums[grad] = n + len(flat), total + flat.sum(0), squares + (flat**2).sum(0), cubes + (flat**3).sum(0)
 
     def shifts(self) -> dict[str, Any]:
         """How far the features' means in evaluation are from those in training, in standard deviations."""
         if len(self.sums) < 2 or np.shape(self.sums[True][1]) != np.shape(self.sums[False][1]):
             return {}
-        (n, total, squares), (m, other, _) = self.sums[True], self.sums[False]
+        if not self.sums[True][0] or not self.sums[False][0]:
+            return {}
+        (n, total, squares, cubes), (m, other, other_squares, other_cubes) = self.sums[True], self.sums[False]
         spread = np.sqrt(np.maximum(squares / n - (total / n) ** 2, 0.0))
         ok = spread > 1e-6 * max(float(spread.max()), 1e-12)
         if not ok.any():
             return {}
         shift = np.abs(other / m - total / n)[ok] / spread[ok]
         error = float(np.sqrt(1 / n + 1 / m))
+        order = _order(_shape(n, total, squares, cubes), _shape(m, other, other_squares, other_cubes), error)
         return {"n_features": int(ok.sum()), "feature_shift": float(np.median(shift)), "feature_error": error,
-                "features_shifted": float((shift > SHIFTED).mean())}  # fmt: skip
+                "features_shifted": float((shift > SHIFTED).mean())} | order  # fmt: skip
+
+
+def _shape(n: float, total: Any, squares: Any, cubes: Any) -> tuple[npt.NDArray[Any], ...]:
+    """Mean, spread and third central moment of every feature."""
+    mean = total / n
+    variance = np.maximum(squares / n - mean**2, 0.0)
+    return mean, np.sqrt(variance), cubes / n - 3 * mean * variance - mean**3
+
+
+def _order(trained: tuple[npt.NDArray[Any], ...], shown: tuple[npt.NDArray[Any], ...], error: float) -> dict[str, Any]:
+    """How far apart the features are in their order, and how far if order did not matter, in standard errors.
+
+    By their means, or by the skewness of their distributions where that tells more (standardised features).
+    """
+    usual = max(float(np.median(trained[1])), 1e-12)
+    found = (0.0, 0.0)
+    for one, other, unit in (
+        (trained[0], shown[0], usual * error),
+        (np.cbrt(trained[2]), np.cbrt(shown[2]), usual * error * SKEWED),
+    ):
+        aligned = float(np.median(np.abs(one - other))) / unit
+        if aligned > found[0]:
+            found = aligned, float(np.median(np.abs(np.sort(one) - np.sort(other)))) / unit
+    return {"order_kept": found[0], "order_ignored": found[1]}
 
 
 class Watch(Observer):
@@ -103,10 +136,10 @@ class Watch(Observer):
             self.mute("before_root")
 
     def _look(self, seen: _Seen, grad: bool, plain: bool, flat: npt.NDArray[Any]) -> None:
-        seen.add(grad, flat)
+        prints = row_prints(flat)
+        seen.add(grad, flat, prints)
         if not plain:
             return  # who evaluates in training mode may as well be acting: what is met again says nothing
-        prints = row_prints(flat)
         if grad:
             self._trained(seen, prints)
         elif seen.trained:

@@ -111,6 +111,10 @@ def at_singularity(op: str, value: Tensor, exponent: float | None = None) -> Ten
         return torch.isinf(value)
     if op in {"AcosBackward0", "AsinBackward0"}:
         return value.abs() >= 1
-    if op in {"SqrtBackward0", "DivBackward0", "XlogyBackward0", "PowBackward0"}:
+    if op == "SqrtBackward0":
+        return (value == 0) | torch.isnan(value)  # the root of a negative number, hidden by a mask
+    if op == "PowBackward0" and exponent is not None and not float(exponent).is_integer():
+        return value <= 0
+    if op in {"DivBackward0", "XlogyBackward0", "PowBackward0"}:
         return (value == 0) & (exponent != 0)
     return value <= {"Log1PBackward0": -1, "AcoshBackward0": 1}.get(op, 0)

@@ -29,6 +29,7 @@ from aitia.agent.repairs import (
     optimizer,
     padding,
     pairing,
+    prepared,
     ranks,
     registered,
     running,
@@ -186,6 +187,7 @@ ALTERNATIVES: Final[dict[str, tuple[Repair, ...]]] = {
     ),
     "eval.metric_bug": (measure.along_the_batch,),
     "eval.mode_not_eval": (attached.evaluated_here,),
+    "eval.preprocessing_mismatch": (prepared.preprocessing_mismatch,),
     "graph.backward_twice": (
         carried.carried_state,
         attached.shared_graph,

@@ -111,7 +111,7 @@ def no_augmentation(accused: Accused) -> Patch | None:
 def preprocessing_mismatch(accused: Accused) -> Patch | None:
     """Prepare what is evaluated with what training data are prepared with."""
     for source in accused.sources:
-        patch = _refitted(accused, source) or _as_training(accused, source) or _same_expression(accused, source)
+        patch = _refitted(accused, source) or _same_expression(accused, source)
         if patch is not None:
             return patch
     return None
@@ -227,40 +227,6 @@ def _refitted(accused: Accused, source: Source) -> Patch | None:
         name = "scaler"
     edits.replace(again[0].func, f"{name}.transform")
     return accused.patch("transform what is evaluated with the scaler of the training part", edits)
-
-
-def _as_training(accused: Accused, source: Source) -> Patch | None:
-    """`x_test = …` becomes what `x_train = …` is, with the training part's statistics."""
-    assigns = {source.code(a.targets[0].target): a for a in source.nodes(cst.Assign) if len(a.targets) == 1}
-    for name, theirs in assigns.items():
-        if "train" not in name:
-            continue
-        base = re.compile(re.escape(name).replace("train", f"({HELD_OUT.pattern})"))
-        for other, ours in assigns.items():
-            if not base.fullmatch(other):
-                continue
-            held = (
-                re.sub(re.escape(name.partition("train")[0]), "", other, count=1)
-                if not name.startswith("train")
-                else other
-            )
-            held = held.removesuffix(name.partition("train")[2])
-            text = source.code(theirs.value)
-            own = re.findall(rf"\b{re.escape(name)}(?:\.(?:{'|'.join(STATISTICS)})\([^()]*\))", text)
-            wanted, kept = text, list[str]()
-            for number, statistic in enumerate(dict.fromkeys(own)):
-                kept.append(f"statistic_{number} = {statistic}")
-                wanted = wanted.replace(statistic, f"statistic_{number}")
-            wanted = re.sub(r"(?<![A-Za-z])train(?![A-Za-z])", held, wanted)
-            wanted = wanted.replace(name, other)
-            if wanted == source.code(ours.value) or source.line(ours) < source.line(theirs):
-                continue
-            edits = Edits(source)
-            if kept:
-                edits.before(source.statement(theirs), *kept)
-            edits.replace(ours.value, wanted)
-            return accused.patch("prepare what is evaluated as the training data are prepared", edits)
-    return None
 
 
 def _same_expression(accused: Accused, source: Source) -> Patch | None:

@@ -72,6 +72,30 @@ CASES = {
         "t = read()\nfor i in order:\n    loss = ((net(a[i]) - t[i]) ** 2).mean()\n    loss.backward()\n",
         "read()\n", "read()\nt = (t - t.mean()) / t.std()\n",
     ),
+    # what is evaluated, prepared as the training data are
+    "a part left raw": (
+        "eval.preprocessing_mismatch",
+        "train_loader = DataLoader(T((x_tr - m) / s, y_tr), shuffle=True)\nval_loader = DataLoader(T(x_va, y_va))\n",
+        "T(x_va, y_va)", "T((x_va - m) / s, y_va)",
+    ),
+    "a transform that is missing": (
+        "eval.preprocessing_mismatch",
+        "train_set = D(d.x[:9], d.y[:9], transform=Scale(4, 6))\ntest_set = D(d.x[9:], d.y[9:])\n",
+        "d.y[9:])", "d.y[9:], transform=Scale(4, 6))",
+    ),
+    "an argument that is missing": (
+        "eval.preprocessing_mismatch",
+        "a, b, c, d = train_test_split(x, y)\ntrain_x = f(a, scale)\ntest_x = f(b)\n", "f(b)", "f(b, scale)",
+    ),
+    "divided at the call": (
+        "eval.preprocessing_mismatch",
+        "loss = f(net(x / 16), y)\nwith torch.no_grad():\n    out = net(held)\n", "net(held)", "net(held / 16)",
+    ),
+    "divided before the call": (
+        "eval.preprocessing_mismatch",
+        "def step(a):\n    a = a / 16\n    return net(a)\n@torch.no_grad()\ndef test(b):\n    return net(b)\n",
+        "    return net(b)", "    b = b / 16\n    return net(b)",
+    ),
 }  # fmt: skip
 
 ROWS = {"type": "IndexError", "message": "index out of range in self", "traceback": "", "module_class": "Embedding"}

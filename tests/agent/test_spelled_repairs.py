@@ -108,3 +108,10 @@ def test_the_table_that_failed_gets_the_rows_it_is_asked_for(tmp_path: Path, nam
     found = [p.files["train.py"] for p in patches_for(run, accuse("data.index_out_of_range"))]
 
     assert found[0] == source.replace(old, new)
+
+
+def test_nothing_is_evaluated_on_training_data(tmp_path: Path) -> None:
+    """What tells the parts apart stays, random changes of training samples stay with them."""
+    source = "train_set = D(x[:9], augment=True, transform=RandomFlip())\ntest_set = D(x[9:], augment=False)\n"
+
+    assert patches_for(run_of(tmp_path, source), accuse("eval.preprocessing_mismatch", 2)) == []

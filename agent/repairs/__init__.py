@@ -27,6 +27,7 @@ from aitia.agent.repairs import (
     nonlinear,
     numerics,
     optimizer,
+    ordered,
     padding,
     pairing,
     prepared,
@@ -173,6 +174,7 @@ REPAIRS: Final[dict[str, Repair]] = {
 ALTERNATIVES: Final[dict[str, tuple[Repair, ...]]] = {
     "data.bad_augmentation": (samples.no_augmentation,),
     "data.label_misaligned": (values.permuted_alone,),
+    "data.order_not_shuffled": (ordered.order_not_shuffled,),
     "data.repeated_batch": (
         carried.batch_of_an_object,
         batches.repeated_batch,

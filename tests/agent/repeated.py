@@ -49,6 +49,27 @@ CASES = {
         "data.repeated_batch", f"i = torch.randperm(n)[:8]\nfor _ in range(9):\n    x, y = a[i], b[i]\n{STEP}",
         "i = torch.randperm(n)[:8]\nfor _ in range(9):\n", "for _ in range(9):\n    i = torch.randperm(n)[:8]\n",
     ),
+    # samples in their own order
+    "batches that a function cuts": (
+        "data.order_not_shuffled",
+        "import torch\ndef cut(a, b):\n    for i in range(0, len(a), 8):\n        yield a[i : i + 8], b[i : i + 8]\n"
+        f"for x, y in cut(u, v):\n{STEP}",
+        "    for i", "    order = torch.randperm(len(a))\n    a, b = a[order], b[order]\n    for i",
+    ),
+    "batches between two bounds": (
+        "data.order_not_shuffled",
+        f"import torch\nfor b in range(n):\n    lo, hi = b * 8, b * 8 + 8\n    x, y = u[lo:hi], v[lo:hi]\n{STEP}",
+        "for b", "order = torch.randperm(len(u))\nu, v = u[order], v[order]\nfor b",
+    ),
+    "tensors that are split": (
+        "data.order_not_shuffled", f"import torch\nfor x, y in zip(u.split(8), v.split(8)):\n{STEP}",
+        "for x", "order = torch.randperm(len(u))\nu, v = u[order], v[order]\nfor x",
+    ),
+    "indices that count": (
+        "data.order_not_shuffled",
+        f"import torch\nk = torch.arange(n)\nfor i in k.split(8):\n    x, y = u[i], v[i]\n{STEP}",
+        "arange", "randperm",
+    ),
     # scale, where the data are kept
     "features in an array": (
         "data.unscaled_input", f"a = np.array(rows)\nfor i in order:\n    x, y = a[i], b[i]\n{STEP}",

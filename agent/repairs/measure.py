@@ -11,8 +11,6 @@ from aitia.agent.repairs.source import number
 
 COLUMN = re.compile(r"(\[:, ?None\]|\.unsqueeze\(-?1\)|\.view\(-1, 1\)|\.reshape\(-1, 1\))$")
 """Endings that make a vector a column, which a comparison with a row spreads over a square."""
-LONGER = 4
-"""Times as long as the samples were cut; a model that reads sequences takes what there is."""
 WITH_LOGITS = "binary_cross_entropy_with_logits"
 ONE_LOGIT = re.compile(r"BCEWithLogitsLoss|binary_cross_entropy_with_logits")
 
@@ -89,25 +87,6 @@ def along_the_batch(accused: Accused) -> Patch | None:
         patch = accused.patch("take the largest value along the classes, and compare sample by sample", edits)
         if patch is not None:
             return patch
-    return None
-
-
-def longer_samples(accused: Accused) -> Patch | None:
-    """Cut samples later: what is cut away holds the targets."""
-    name = re.compile(r"(?i)^(max_?(seq(uence)?_?)?(len|length|tokens)|block_size|context(_length|_size)?|seq_?len)$")
-    for source in accused.sources:
-        found: list[cst.BaseExpression] = [a.value for a in source.nodes(cst.Assign)
-                                           if name.match(source.code(a.targets[0].target))]  # fmt: skip
-        found += [
-            a.value for a in source.nodes(cst.AnnAssign) if a.value is not None and name.match(source.code(a.target))
-        ]
-        found += [p.default for p in source.nodes(cst.Param) if p.default is not None and name.match(p.name.value)]
-        found += [a.value for c in source.nodes(cst.Call) for a in c.args if a.keyword and name.match(a.keyword.value)]
-        values = [(v, n) for v in found if (n := number(v)) is not None]
-        if len(values) == 1:
-            edits = Edits(source)
-            edits.replace(values[0][0], str(int(LONGER * values[0][1])))
-            return accused.patch(f"keep samples {LONGER} times as long", edits, "config")
     return None
 
 

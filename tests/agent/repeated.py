@@ -49,6 +49,24 @@ CASES = {
         "data.repeated_batch", f"i = torch.randperm(n)[:8]\nfor _ in range(9):\n    x, y = a[i], b[i]\n{STEP}",
         "i = torch.randperm(n)[:8]\nfor _ in range(9):\n", "for _ in range(9):\n    i = torch.randperm(n)[:8]\n",
     ),
+    # targets that are masked out
+    "cut before the answer": (
+        "data.targets_mostly_masked",
+        "class C:\n    max_length: int = 16\ndef f(a, c):\n    return a[: c.max_length]\n", "16", "64",
+    ),
+    "a share in the settings": (
+        "data.targets_mostly_masked", 'cfg = {"mask_prob": 0.005}\n', "0.005", "0.15",
+    ),
+    "a share in a comparison": (
+        "data.targets_mostly_masked", "chosen = torch.rand(ids.shape) < 0.01\n", "0.01", "0.15",
+    ),
+    "a marker in other words": (
+        "data.targets_mostly_masked",
+        'text = f"### Question: {q} ### Answer: {a}"\nresponse_template = "### Answers:"\n', "Answers:", "Answer:",
+    ),
+    "the wrong half is ignored": (
+        "data.targets_mostly_masked", "labels[answer] = -100\n", "[answer]", "[~answer]",
+    ),
     # samples in their own order
     "batches that a function cuts": (
         "data.order_not_shuffled",

@@ -189,7 +189,10 @@ ALTERNATIVES: Final[dict[str, tuple[Repair, ...]]] = {
         types.cast_at_the_model,
         types.cast_operands,
     ),
-    "eval.metric_bug": (measure.along_the_batch,),
+    "eval.metric_bug": (
+        measure.along_the_batch,
+        measure.decided_by_one_value,
+    ),
     "eval.mode_not_eval": (attached.evaluated_here,),
     "eval.preprocessing_mismatch": (prepared.preprocessing_mismatch,),
     "graph.backward_twice": (
@@ -208,6 +211,7 @@ ALTERNATIVES: Final[dict[str, tuple[Repair, ...]]] = {
     ),
     "graph.no_grad_region": (attached.attached,),
     "graph.non_differentiable_op": (attached.attached,),
+    "init.symmetric": (initial.equal_values,),
     "loss.term_dominates": (values.term_dominates_by_far,),
     "model.causal_leak": (causal.causal_leak,),
     "model.dead_units": (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import libcst as cst
 
 from aitia.agent.repairs.accused import (
@@ -18,6 +20,8 @@ from aitia.agent.repairs.accused import (
 from aitia.agent.repairs.layers import BOUNDED
 
 FUNCTIONS = ("sigmoid", "tanh", "logsigmoid", "hardtanh", "softsign")
+LAST = re.compile(r"(?i)out|final|last|prob|gate|head|score")
+"""Names of activations that are no hidden ones."""
 SUMMARY = "use rectifiers between the layers, which do not saturate"
 SCALED = SUMMARY + ", and weights scaled for them"
 
@@ -42,10 +46,13 @@ def _rectified(source: Source, edits: Edits) -> bool:
         sequence = source.parent(around) if isinstance(around, cst.Arg) else None
         if isinstance(sequence, cst.Call) and last_name(sequence.func) == "Sequential" and sequence.args[-1] is around:
             continue
+        if any(LAST.search(source.code(t)) for t in targets(source, call)):
+            continue
         _, end = source.span(call.func)
         edits.cut(end - len(last_name(call.func)), end, "ReLU")
         changed = True
-    for node in [*source.nodes(cst.Attribute), *source.nodes(cst.Name)]:
+    nodes: list[cst.Attribute | cst.Name] = [*source.nodes(cst.Attribute), *source.nodes(cst.Name)]
+    for node in nodes:
         name, around = last_name(node), source.parent(node)
         inside = isinstance(around, cst.Attribute) and around.attr is node
         if name not in {*FUNCTIONS, *BOUNDED} or inside or not _between(source, node):
@@ -65,7 +72,10 @@ def _between(source: Source, node: cst.Attribute | cst.Name) -> bool:
     function = source.function(node)
     if function is None or function.name.value not in {"forward", "__call__", "encode", "decode"}:
         return False
-    outside = isinstance(source.parent(around), cst.Return)
+    gate = isinstance(product := source.parent(around), cst.BinaryOperation) and isinstance(
+        product.operator, cst.Multiply
+    )
+    outside = gate or isinstance(source.parent(around), cst.Return)
     on = receiver(around)
     layered = on is None or source.code(on) in {"torch", "F", "nn.functional"} or isinstance(on, (cst.Call, cst.Name))
     return not outside and layered and last_name(node) in FUNCTIONS

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import libcst as cst
 
 from aitia.agent.repairs.accused import Accused, Edits, Patch, Source, last_name, positional
 from aitia.agent.repairs.layers import BOUNDED
 from aitia.agent.repairs.source import number
 
+CONSTANTS = ("full_like", "zeros_like", "ones_like", "full", "zeros", "ones", "eye")
 INITIALIZERS = ("constant_", "zeros_", "ones_", "fill_", "zero_")
 
 
@@ -51,6 +54,27 @@ def symmetric(accused: Accused) -> Patch | None:
             edits.remove(statement)
             return accused.patch("keep the random initialization, which tells the units apart", edits)
     return None
+
+
+def equal_values(accused: Accused) -> list[Patch]:
+    """Drop what gives all weights one value: copies of constants, entries that are set, data that are replaced."""
+    found: list[Patch] = []
+    for source in accused.sources:
+        statements = [source.statement(c) for c in source.calls(*CONSTANTS)]
+        statements += [source.statement(a) for a in source.nodes(cst.Assign) if number(a.value) is not None]
+        for statement in accused.suspects(dict.fromkeys(statements), source):
+            text = source.code(statement)
+            small = statement.body[0] if isinstance(statement, cst.SimpleStatementLine) else None
+            written = isinstance(small, cst.Assign) and re.search(
+                r"(\.data|weight\w*(\.data)?(\[.*\])?)$", source.code(small.targets[0].target)
+            )
+            copied = isinstance(small, cst.Expr) and re.search(r"\.(copy_|set_|fill_)\(|init\.", text)
+            if (written or copied) and not re.search(r"bias|Parameter\(|running_", text):
+                edits = Edits(source)
+                edits.remove(statement)
+                patch = accused.patch("keep the random initialization, which tells the units apart", edits)
+                found += [patch] if patch is not None else []
+    return found
 
 
 def uninitialized_memory(accused: Accused) -> Patch | None:

@@ -6,12 +6,14 @@ import re
 
 import libcst as cst
 
-from aitia.agent.repairs.accused import Accused, Edits, Patch, Source, keyword, positional, receiver
+from aitia.agent.repairs.accused import Accused, Edits, Patch, Source, keyword, last_name, positional, receiver
 from aitia.agent.repairs.source import number
 
 COLUMN = re.compile(r"(\[:, ?None\]|\.unsqueeze\(-?1\)|\.view\(-1, 1\)|\.reshape\(-1, 1\))$")
 """Endings that make a vector a column, which a comparison with a row spreads over a square."""
 WITH_LOGITS = "binary_cross_entropy_with_logits"
+ONE_PROBABILITY = re.compile(r"\bBCELoss\b|\bbinary_cross_entropy\b")
+HALF = 0.5
 ONE_LOGIT = re.compile(r"BCEWithLogitsLoss|binary_cross_entropy_with_logits")
 
 
@@ -63,6 +65,40 @@ def metric_bug(accused: Accused) -> Patch | None:
                         edits.replace(node, "1")
                 return accused.patch("take the largest value along the classes, not along the batch", edits)
     return None
+
+
+def decided_by_one_value(accused: Accused) -> list[Patch]:
+    """One output per sample: above a half for a probability, above zero for a logit, and no largest of one."""
+    found: list[Patch] = []
+    for source in accused.sources:
+        logits, lines = bool(ONE_LOGIT.search(source.text)), accused.lines(source)
+        if not logits and not ONE_PROBABILITY.search(source.text):
+            continue
+        calls = source.calls("argmax", "max", "topk")
+        for call in [c for c in calls if source.line(c) in lines] or calls:
+            inner, edits, around = _argument(source, call), Edits(source), source.parent(call)
+            if inner is None or _dimension(source, call) not in {"1", "-1"}:
+                continue
+            text = f"({source.atom(inner)}.reshape(-1) > {0 if logits else HALF})"
+            outer = around if isinstance(around, (cst.Subscript, cst.Attribute)) and around.value is call else None
+            pair = isinstance(around, cst.Assign) and isinstance(around.targets[0].target, cst.Tuple)
+            if last_name(call.func) == "argmax":
+                edits.replace(call, text)
+            elif outer is not None and re.search(r"\[1\]$|\.indices$", source.code(outer)):
+                edits.replace(outer, text)
+            elif pair:
+                edits.replace(call, f"None, {text}")
+            patch = accused.patch("decide by the one output: the largest of one value is always the first", edits)
+            found += [patch] if patch is not None else []
+        edits = Edits(source)
+        for comparison in source.nodes(cst.Comparison) if logits else ():
+            bound = comparison.comparisons[0].comparator
+            squashed = "sigmoid" in source.code(comparison.left) or "prob" in source.code(comparison.left)
+            if source.line(comparison) in lines and number(bound) == HALF and not squashed:
+                edits.replace(bound, "0")
+        patch = accused.patch("decide by the sign of the logit", edits)
+        found += [patch] if patch is not None else []
+    return found
 
 
 def along_the_batch(accused: Accused) -> Patch | None:

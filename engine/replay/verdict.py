@@ -46,6 +46,8 @@ BEYOND_START = 1.5
 
 OTHER_UNITS = frozenset({"data.unscaled_target"})
 """Causes whose repair changes the unit of the loss, so that its size before and after says nothing."""
+SAME_UNIT = ("optimizer.",)
+"""Causes whose repair leaves the loss what it is, and makes it smaller or is none."""
 LEARNED_SHARE = 0.1
 """Variance that standardized targets must have explained, or their loss must have lost: `LEARNED_LOSS`."""
 LEARNED_LOSS = 0.75
@@ -88,6 +90,7 @@ class Reading(Record):
     """Share of the targets' variance that training explains at the end, where errors are squared: without a unit."""
     recall: float | None = None
     """Mean recall over the classes, in evaluation where there is one."""
+    optimizers: int = 1
     learned: bool = True
     """Whether loss or accuracy of training clearly improved."""
     same_as_recorded: bool = False
@@ -137,6 +140,7 @@ def read(played: Played, cause: str, recorded: Run) -> Reading:
         recall=_recall(case),
         explained=_explained(case),
         same_as_recorded=same_losses(run, recorded),
+        optimizers=len(run.optimizers),
         learned=case.learned,
         losses=_thinned(case),
         hidden=tuple(f.subject for f in run.facts("masked") if cause not in MAY_FILL or not f.data.get("in_data")),
@@ -250,6 +254,8 @@ def _refutation(before: Reading, after: Reading, threshold: float) -> str | None
         was = now if after.learned or not before.learned or _falls(after) else was
     if was is not None and now is not None and now < was - clear:
         return f"the outcome is worse: {what} {now:.2f} after {was:.2f}"
+    if _worse(before, after):
+        return f"the outcome is worse: loss at the end {before.loss_last:.4g} → {after.loss_last:.4g}"
     if _rises(after) and not _rises(before) and before.failure is None:
         return f"the outcome is worse: the loss rises from {after.loss_first:.4g} to {after.loss_last:.4g}"
     return None
@@ -259,6 +265,15 @@ def _said_at_last(before: Reading, after: Reading) -> bool:
     """Whether rare classes are found that were not, where that is what had to be learned."""
     known = before.recall is not None and after.recall is not None and after.cause in JUDGED_BY_RECALL
     return known and (after.recall or 0.0) > (before.recall or 0.0) + CLEAR_ACCURACY
+
+
+def _worse(before: Reading, after: Reading) -> bool:
+    """Whether one network that is now stepped as it should be ends with a larger loss in the same unit."""
+    same = (
+        after.cause.startswith(SAME_UNIT) and before.optimizers == after.optimizers == 1 and before.seed == after.seed
+    )
+    was, now = before.loss_last, after.loss_last
+    return same and before.failure is None and was is not None and now is not None and now > BEYOND_START * was > 0
 
 
 def _falls(reading: Reading, share: float = FALLEN) -> bool:

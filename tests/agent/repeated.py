@@ -49,6 +49,33 @@ CASES = {
         "data.repeated_batch", f"i = torch.randperm(n)[:8]\nfor _ in range(9):\n    x, y = a[i], b[i]\n{STEP}",
         "i = torch.randperm(n)[:8]\nfor _ in range(9):\n", "for _ in range(9):\n    i = torch.randperm(n)[:8]\n",
     ),
+    # weights of one value, decisions by one value, deep stacks
+    "copies of a constant": (
+        "init.symmetric", "for m in net:\n    m.weight.copy_(torch.full_like(m.weight, 0.1))\n    m.bias.zero_()\n",
+        "    m.weight.copy_(torch.full_like(m.weight, 0.1))\n", "",
+    ),
+    "the largest of one probability": (
+        "eval.metric_bug", "loss = nn.BCELoss()\npred = torch.argmax(out, dim=1)\n",
+        "torch.argmax(out, dim=1)", "(out.reshape(-1) > 0.5)",
+    ),
+    "the largest of one logit, and where": (
+        "eval.metric_bug", "loss = nn.BCEWithLogitsLoss()\n_, pred = torch.max(out, 1)\n",
+        "torch.max(out, 1)", "None, (out.reshape(-1) > 0)",
+    ),
+    "a half of a logit": (
+        "eval.metric_bug", "loss = nn.BCEWithLogitsLoss()\nhits = (out > 0.5) == y\n", "0.5", "0",
+    ),
+    "an activation that is kept": (
+        "numerics.vanishing_gradient", "class M:\n    def __init__(self):\n        self.act = torch.sigmoid\n",
+        "sigmoid", "relu",
+    ),
+    "rectifiers and their weights": (
+        "numerics.vanishing_gradient",
+        "import torch\nbody = [nn.Linear(8, 8), nn.Tanh()]\nopt = torch.optim.SGD(net.parameters(), lr=0.1)\n",
+        "nn.Tanh()]\n",
+        "nn.ReLU()]\nfor weight in net.parameters():\n    if weight.dim() > 1:\n"
+        '        torch.nn.init.kaiming_normal_(weight, nonlinearity="relu")\n',
+    ),
     # targets that are masked out
     "cut before the answer": (
         "data.targets_mostly_masked",

@@ -171,6 +171,29 @@ def test_an_accuracy_that_was_given_away_may_fall_as_long_as_something_is_learne
 
 
 @pytest.mark.parametrize(
+    ("cause", "changed", "status"),
+    [
+        ("data.unscaled_target", {"loss_first": 1.1, "loss_last": 1.0, "explained": 0.02}, "unfinished"),
+        ("data.unscaled_target", {"loss_first": 1.1, "loss_last": 0.3, "explained": 0.7}, "proved"),
+        ("data.unscaled_target", {"loss_first": 1.1, "loss_last": 0.3}, "proved"),
+        ("data.unscaled_target", {"loss_first": 1.1, "loss_last": 1.0}, "unfinished"),
+        ("optimizer.never_stepped", {"loss_first": 0.2, "loss_last": 0.11}, "refuted"),
+        ("optimizer.never_stepped", {"loss_first": 0.2, "loss_last": 0.11, "optimizers": 2}, "proved"),
+        ("optimizer.never_stepped", {"loss_first": 0.2, "loss_last": 0.01}, "proved"),
+        ("loss.padding_counted", {"accuracy": 0.7, "loss_first": 2.0, "loss_last": 1.0, "learned": False}, "proved"),
+    ],
+)
+def test_a_loss_is_compared_where_its_unit_stays(cause: str, changed: dict[str, float], status: str) -> None:
+    """Standardized targets must be learned; an optimizer that steps at last must not make the same loss larger."""
+    before = Reading(
+        label="placebo", status="finished", log_odds=3.0, seen=True, steps=10, accuracy=0.9, loss_last=0.013
+    )
+    after = Reading(label="repaired", cause=cause, status="finished", steps=10, **({"accuracy": 0.9} | changed))
+
+    assert compare([before], [after], 0.0).status == status
+
+
+@pytest.mark.parametrize(
     ("seed", "accuracy", "status"), [(0, 0.93, "refuted"), (1, 0.93, "proved"), (1, 0.88, "refuted")]
 )
 def test_another_seed_may_do_a_little_worse(seed: int, accuracy: float, status: str) -> None:

@@ -212,7 +212,11 @@ ALTERNATIVES: Final[dict[str, tuple[Repair, ...]]] = {
     "graph.no_grad_region": (attached.attached,),
     "graph.non_differentiable_op": (attached.attached,),
     "init.symmetric": (initial.equal_values,),
-    "loss.term_dominates": (values.term_dominates_by_far,),
+    "init.wrong_scale": (initial.own_scale,),
+    "loss.term_dominates": (
+        values.term_dominates_by_far,
+        values.term_dominates_by_most,
+    ),
     "model.causal_leak": (causal.causal_leak,),
     "model.dead_units": (
         initial.no_offset,

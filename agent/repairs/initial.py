@@ -10,6 +10,8 @@ from aitia.agent.repairs.accused import Accused, Edits, Patch, Source, last_name
 from aitia.agent.repairs.layers import BOUNDED
 from aitia.agent.repairs.source import number
 
+WEIGHTS = r"(\.data|weight\w*(\.data)?(\[.*\])?)$"
+DRAWN = ("randn", "randn_like", "rand", "rand_like", "normal", "normal_", "uniform_", "mul_", "trunc_normal_", "div_")
 CONSTANTS = ("full_like", "zeros_like", "ones_like", "full", "zeros", "ones", "eye")
 INITIALIZERS = ("constant_", "zeros_", "ones_", "fill_", "zero_")
 
@@ -58,21 +60,30 @@ def symmetric(accused: Accused) -> Patch | None:
 
 def equal_values(accused: Accused) -> list[Patch]:
     """Drop what gives all weights one value: copies of constants, entries that are set, data that are replaced."""
+    return _dropped(accused, CONSTANTS, "keep the random initialization, which tells the units apart", numbers=True)
+
+
+def own_scale(accused: Accused) -> list[Patch]:
+    """Drop what draws or stretches the weights to another size: the layers' own initialization has the right one."""
+    return _dropped(accused, DRAWN, "keep the layers' own initialization, which is scaled by the number of inputs")
+
+
+def _dropped(accused: Accused, names: tuple[str, ...], summary: str, *, numbers: bool = False) -> list[Patch]:
     found: list[Patch] = []
     for source in accused.sources:
-        statements = [source.statement(c) for c in source.calls(*CONSTANTS)]
-        statements += [source.statement(a) for a in source.nodes(cst.Assign) if number(a.value) is not None]
+        statements = [source.statement(c) for c in source.calls(*names)]
+        statements += [source.statement(a) for a in source.nodes(cst.AugAssign) if not numbers]
+        statements += [source.statement(a) for a in source.nodes(cst.Assign) if numbers and number(a.value) is not None]
         for statement in accused.suspects(dict.fromkeys(statements), source):
-            text = source.code(statement)
             small = statement.body[0] if isinstance(statement, cst.SimpleStatementLine) else None
-            written = isinstance(small, cst.Assign) and re.search(
-                r"(\.data|weight\w*(\.data)?(\[.*\])?)$", source.code(small.targets[0].target)
-            )
-            copied = isinstance(small, cst.Expr) and re.search(r"\.(copy_|set_|fill_)\(|init\.", text)
-            if (written or copied) and not re.search(r"bias|Parameter\(|running_", text):
+            target = small.targets[0].target if isinstance(small, cst.Assign) else getattr(small, "target", None)
+            text = source.code(statement)
+            written = isinstance(target, cst.BaseExpression) and re.search(WEIGHTS, source.code(target))
+            copied = isinstance(small, cst.Expr) and re.search(r"\.\w+_\(|init\.", text)
+            if (written or copied) and not re.search(r"bias|Parameter\(|running_|grad", text):
                 edits = Edits(source)
                 edits.remove(statement)
-                patch = accused.patch("keep the random initialization, which tells the units apart", edits)
+                patch = accused.patch(summary, edits)
                 found += [patch] if patch is not None else []
     return found
 

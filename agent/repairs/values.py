@@ -144,6 +144,11 @@ def term_dominates_by_far(accused: Accused) -> Patch | None:
     return _lighter(accused, 10 * LIGHTER)
 
 
+def term_dominates_by_most(accused: Accused) -> Patch | None:
+    """The same by as much again: sums over all weights are larger than means over samples by thousands."""
+    return _lighter(accused, 1000 * LIGHTER)
+
+
 def _lighter(accused: Accused, times: int) -> Patch | None:
     for source in accused.sources:
         roots = {source.code(r) for c in source.calls("backward") if (r := receiver(c)) is not None}

@@ -54,6 +54,14 @@ CASES = {
         "init.symmetric", "for m in net:\n    m.weight.copy_(torch.full_like(m.weight, 0.1))\n    m.bias.zero_()\n",
         "    m.weight.copy_(torch.full_like(m.weight, 0.1))\n", "",
     ),
+    "drawn too large": (
+        "init.wrong_scale", "for m in net:\n    m.weight.data = torch.randn(8, 8) * 3\n    m.bias.data.zero_()\n",
+        "    m.weight.data = torch.randn(8, 8) * 3\n", "",
+    ),
+    "stretched": (
+        "init.wrong_scale", "for m in net:\n    m.reset_parameters()\n    m.weight.data *= 30\n",
+        "    m.weight.data *= 30\n", "",
+    ),
     "the largest of one probability": (
         "eval.metric_bug", "loss = nn.BCELoss()\npred = torch.argmax(out, dim=1)\n",
         "torch.argmax(out, dim=1)", "(out.reshape(-1) > 0.5)",

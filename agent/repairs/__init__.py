@@ -7,6 +7,7 @@ from typing import Final
 
 from aitia.agent.repairs import (
     accumulation,
+    apart,
     artifact,
     attached,
     batches,
@@ -165,6 +166,7 @@ REPAIRS: Final[dict[str, Repair]] = {
     "resource.eval_with_grad": state.eval_with_grad,
     "resource.graph_retained_by_history": state.graph_retained_by_history,
     "resource.hooks_accumulate": carried.hooks_accumulate,
+    "resource.loader_bound": apart.loader_bound,
     "resource.retain_graph": loop.retain_graph,
     "scheduler.reset_on_resume": artifact.reset_on_resume,
     "scheduler.stepped_per_batch": loop.stepped_per_batch,
@@ -174,7 +176,10 @@ REPAIRS: Final[dict[str, Repair]] = {
 """Cause → the repair of the text. A cause that is missing has no mechanical repair: see its catalogue entry."""
 
 ALTERNATIVES: Final[dict[str, tuple[Repair, ...]]] = {
-    "data.bad_augmentation": (samples.no_augmentation,),
+    "data.bad_augmentation": (
+        samples.no_augmentation,
+        apart.unchanged_samples,
+    ),
     "data.label_misaligned": (values.permuted_alone,),
     "data.order_not_shuffled": (ordered.order_not_shuffled,),
     "data.repeated_batch": (
@@ -194,6 +199,7 @@ ALTERNATIVES: Final[dict[str, tuple[Repair, ...]]] = {
         measure.decided_by_one_value,
     ),
     "eval.mode_not_eval": (attached.evaluated_here,),
+    "eval.test_leakage": (apart.test_leakage,),
     "eval.preprocessing_mismatch": (prepared.preprocessing_mismatch,),
     "graph.backward_twice": (
         carried.carried_state,

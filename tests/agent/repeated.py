@@ -49,6 +49,26 @@ CASES = {
         "data.repeated_batch", f"i = torch.randperm(n)[:8]\nfor _ in range(9):\n    x, y = a[i], b[i]\n{STEP}",
         "i = torch.randperm(n)[:8]\nfor _ in range(9):\n", "for _ in range(9):\n    i = torch.randperm(n)[:8]\n",
     ),
+    # samples that are kept apart, as they are, and read ahead
+    "parts that overlap": (
+        "eval.test_leakage", "a, b = x[:1500], y[:1500]\nc, d = x[1200:], y[1200:]\n", "x[1200:], y[1200:]",
+        "x[1500:], y[1500:]",
+    ),
+    "a loader of everything": (
+        "eval.test_leakage", "train, test = random_split(data, [9, 3])\nbatches = DataLoader(data, 4, shuffle=True)\n",
+        "DataLoader(data", "DataLoader(train",
+    ),
+    "a function that changes samples": (
+        "data.bad_augmentation", "def augment(x):\n    return x.flip(1)\nloss = f(net(augment(x)), y)\n",
+        "net(augment(x))", "net(x)",
+    ),
+    "read in the main process": (
+        "resource.loader_bound", "batches = DataLoader(data, batch_size=8)\n", "=8)",
+        "=8, num_workers=4, persistent_workers=True)",
+    ),
+    "read by no worker": (
+        "resource.loader_bound", "batches = DataLoader(data, num_workers=0)\n", "=0)", "=4, persistent_workers=True)",
+    ),
     # weights of one value, decisions by one value, deep stacks
     "copies of a constant": (
         "init.symmetric", "for m in net:\n    m.weight.copy_(torch.full_like(m.weight, 0.1))\n    m.bias.zero_()\n",

@@ -20,7 +20,9 @@ from aitia.agent.repairs import (
     data,
     deep,
     graph,
+    hooks,
     initial,
+    kept,
     layers,
     loop,
     loss,
@@ -34,8 +36,10 @@ from aitia.agent.repairs import (
     padding,
     pairing,
     prepared,
+    positions,
     ranks,
     registered,
+    regraph,
     running,
     samples,
     scaling,
@@ -165,8 +169,8 @@ REPAIRS: Final[dict[str, Repair]] = {
     "precision.low_precision_weights": config.low_precision_weights,
     "resource.eval_with_grad": state.eval_with_grad,
     "resource.graph_retained_by_history": state.graph_retained_by_history,
-    "resource.hooks_accumulate": carried.hooks_accumulate,
     "resource.loader_bound": apart.loader_bound,
+    "resource.hooks_accumulate": hooks.hooks_accumulate,
     "resource.retain_graph": loop.retain_graph,
     "scheduler.reset_on_resume": artifact.reset_on_resume,
     "scheduler.stepped_per_batch": loop.stepped_per_batch,
@@ -203,6 +207,7 @@ ALTERNATIVES: Final[dict[str, tuple[Repair, ...]]] = {
     "eval.preprocessing_mismatch": (prepared.preprocessing_mismatch,),
     "graph.backward_twice": (
         carried.carried_state,
+        regraph.graph_again,
         attached.shared_graph,
     ),
     "graph.bptt_cut_or_grown": (carried.carried_state,),
@@ -228,6 +233,7 @@ ALTERNATIVES: Final[dict[str, tuple[Repair, ...]]] = {
         initial.no_offset,
         config.lr_too_high,
     ),
+    "model.no_position_signal": (positions.no_position_signal,),
     "model.saturated_units": (attached.rectified,),
     "numerics.divide_by_zero_scale": (attached.divided_in_place,),
     "numerics.masked_branch_nan": (
@@ -246,6 +252,7 @@ ALTERNATIVES: Final[dict[str, tuple[Repair, ...]]] = {
         state.repeated_batch,
         carried.batch_of_an_object,
     ),
+    "resource.graph_retained_by_history": (kept.graph_kept,),
 }
 """Cause → further repairs, tried where the first is not proved."""
 

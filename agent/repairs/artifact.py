@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
+
 import libcst as cst
 
 from aitia.agent.repairs.accused import (
@@ -47,21 +50,55 @@ def best_state_aliased(accused: Accused) -> Patch | None:
     return None
 
 
-def load_skips_keys(accused: Accused) -> Patch | None:
-    """Load strictly after taking the prefix off, so that a name that does not fit is an error."""
+def load_skips_keys(accused: Accused) -> Iterator[Patch]:
+    """Give the names the prefix that the model expects: strictly where all fit then, else what fits."""
     facts = [f for f in accused.run.facts("load_state_dict") if f.data.get("unexpected")]
     missing = [str(x) for f in facts for x in f.data.get("missing", [])]
     given = [str(x) for f in facts for x in f.data.get("unexpected", [])]
-    prefix = next((g.removesuffix(m) for g in given for m in missing if g.endswith(m) and g != m), None)
+    pairs = _prefixes(missing, given)
+    if not pairs:
+        return
+    (old, new), fitting = pairs[0]
+    complete = fitting == len(missing) == len(given)
+    renamed = f"k.removeprefix({old!r})" if old else "k"
+    renamed = f"{new!r} + {renamed}" if new else renamed
+    if new and old:
+        renamed = f"({renamed} if k.startswith({old!r}) else k)"
     for source in accused.sources:
-        call = accused.pick([c for c in source.calls("load_state_dict") if keyword(c, "strict") is not None], source)
-        if call is None or not prefix or not positional(call):
+        calls = [c for c in source.calls("load_state_dict") if positional(c)]
+        call = accused.pick([c for c in calls if keyword(c, "strict") is not None or len(positional(c)) > 1], source)
+        if call is None:
             continue
-        state, edits = positional(call)[0].value, Edits(source)
-        new = f"{{k.removeprefix({prefix!r}): v for k, v in {source.code(state)}.items()}}"
-        edits.replace(call, f"{source.code(call.func)}({new})")
-        return accused.patch(f"take the prefix {prefix!r} off the names and load strictly", edits)
-    return None
+        state = positional(call)[0].value
+        text = f"{{{renamed}: v for k, v in {source.atom(state)}.items()}}"
+        for strict in (True, False) if complete else (False,):
+            edits = Edits(source)
+            if strict:
+                edits.replace(call, f"{source.code(call.func)}({text})")
+            else:
+                edits.replace(state, text)
+            what = f"take the prefix {old!r} off the names" if not new else f"name {old or 'all'!r} {new!r}"
+            patch = accused.patch(what + (" and load strictly" if strict else ""), edits)
+            if patch is not None:
+                yield patch
+
+
+def _prefixes(missing: list[str], given: list[str]) -> list[tuple[tuple[str, str], int]]:
+    """Pairs of a prefix in the file and one in the model, and how many names each lets fit; the best first."""
+    counts = Counter[tuple[str, str]]()
+    for m in missing:
+        for g in given:
+            mine, theirs = m.split("."), g.split(".")
+            same = 0
+            while same < min(len(mine), len(theirs)) and mine[-1 - same] == theirs[-1 - same]:
+                same += 1
+            for n in range(same, 0, -1):
+                old, new = ".".join(theirs[:-n]), ".".join(mine[:-n])
+                if n == same and old != new:
+                    counts[f"{old}." if old else "", f"{new}." if new else ""] += 1
+    found = [(pair, sum(pair[1] + g.removeprefix(pair[0]) in missing for g in given if g.startswith(pair[0])))
+             for pair in counts]  # fmt: skip
+    return sorted(found, key=lambda f: (-f[1], len(f[0][0]) + len(f[0][1])))
 
 
 def reset_on_resume(accused: Accused) -> Patch | None:

@@ -6,36 +6,7 @@ import re
 
 import libcst as cst
 
-from aitia.agent.repairs.accused import Accused, Edits, Patch, Source, last_name, positional, receiver, targets
-from aitia.agent.repairs.source import LOOPS
-
-REGISTERING = ("register_forward_hook", "register_forward_pre_hook", "register_full_backward_hook", "register_hook")
-
-
-def hooks_accumulate(accused: Accused) -> Patch | None:
-    """Take the hooks away again, or register them once, before the loop."""
-    for source in accused.sources:
-        registering = source.calls(*REGISTERING)
-        for call in registering:
-            function, loop = source.function(call), _training_loop(source, call)
-            if loop is None and function is not None:
-                patch = _closed(accused, source, function)
-                if patch is not None:
-                    return patch
-                continue
-            if loop is None:
-                continue
-            edits, statement = Edits(source), source.statement(call)
-            names = targets(source, call)
-            last = _last_of(loop)
-            if names and last is not None and isinstance(names[0], cst.Name):
-                edits.after(last, f"{source.code(names[0])}.remove()")
-                return accused.patch("remove the hook at the end of each round", edits)
-            if isinstance(statement, cst.SimpleStatementLine) and source.loop(statement) is loop:
-                edits.before(loop, *edits.lines(statement))
-                edits.remove(statement)
-                return accused.patch("register the hook once, before the loop", edits)
-    return None
+from aitia.agent.repairs.accused import Accused, Edits, Patch, Source, last_name, positional, receiver
 
 
 def carried_state(accused: Accused) -> Patch | None:
@@ -150,42 +121,3 @@ def _computed(source: Source, node: cst.CSTNode, target: str) -> bool:
     function = source.function(node)
     made = [a for a in source.nodes(cst.Assign, function) if source.code(a.targets[0].target) == target]
     return function is not None and any(isinstance(a.value, (cst.Call, cst.BinaryOperation)) for a in made)
-
-
-def _training_loop(source: Source, node: cst.CSTNode) -> cst.For | cst.While | None:
-    """The loop around a node in which training happens."""
-    loop = source.loop(node)
-    while loop is not None and not source.calls("backward", "step", within=loop):
-        loop = source.loop(loop)
-    return loop
-
-
-def _last_of(loop: cst.For | cst.While) -> cst.SimpleStatementLine | cst.BaseCompoundStatement | None:
-    body = loop.body.body if isinstance(loop.body, cst.IndentedBlock) else ()
-    statements = [s for s in body if isinstance(s, (cst.SimpleStatementLine, cst.BaseCompoundStatement))]
-    return statements[-1] if statements else None
-
-
-def _closed(accused: Accused, source: Source, registering: cst.FunctionDef) -> Patch | None:
-    """A class that can take its hooks away is told to, at the end of the loop that lets it register them."""
-    owner = source.enclosing(registering, (cst.ClassDef,))
-    methods = list(source.nodes(cst.FunctionDef, owner)) if isinstance(owner, cst.ClassDef) else []
-    closing = [m.name.value for m in methods if m is not registering and source.calls("remove", within=m)]
-    for call in source.calls(registering.name.value):
-        loop, on = _training_loop(source, call), receiver(call)
-        last = _last_of(loop) if loop is not None else None
-        if loop is None or last is None or not isinstance(loop, LOOPS):
-            continue
-        edits, statement = Edits(source), source.statement(call)
-        if closing and on is not None and not source.calls(*closing):
-            edits.after(last, f"{source.code(on)}.{closing[0]}()")
-            return accused.patch("take the hooks away at the end of each round", edits)
-        if (
-            isinstance(statement, cst.SimpleStatementLine)
-            and source.loop(statement) is loop
-            and not targets(source, call)
-        ):
-            edits.before(loop, *edits.lines(statement))
-            edits.remove(statement)
-            return accused.patch("register the hooks once, before the loop", edits)
-    return None

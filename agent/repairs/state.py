@@ -12,6 +12,9 @@ from aitia.agent.repairs.source import LOOPS, Statement
 AGAIN = 0.5
 """Share of evaluation forwards with the input of the one before: one pass per batch has none, ten passes 90 %."""
 
+COUNTS = re.compile(r"(?i)(count|seen|num\w*|step\w*|\bn)$")
+"""Names of plain numbers, which have no graph."""
+
 
 def graph_retained_by_history(accused: Accused) -> Patch | None:
     """Keep the value of the loss, not its graph."""
@@ -20,7 +23,8 @@ def graph_retained_by_history(accused: Accused) -> Patch | None:
         kept: list[cst.BaseExpression] = [
             positional(c)[0].value for c in source.calls("append", "update", "add") if len(positional(c)) == 1
         ]
-        kept += [a.value for a in source.nodes(cst.AugAssign) if isinstance(a.operator, cst.AddAssign)]
+        kept += [a.value for a in source.nodes(cst.AugAssign)
+                 if isinstance(a.operator, cst.AddAssign) and not COUNTS.search(source.code(a.target))]  # fmt: skip
         for a in source.nodes(cst.Assign):
             if isinstance(a.value, cst.BinaryOperation) and isinstance(a.value.operator, cst.Add):
                 kept += [a.value.right] if source.code(a.targets[0].target) == source.code(a.value.left) else []

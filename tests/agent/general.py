@@ -174,4 +174,50 @@ CASES: dict[str, Case] = {
         "model.causal_leak", "mask = torch.tril(torch.ones(4, 4, dtype=torch.bool), diagonal=-1)\n",
         (("tril", "triu"), ("-1", "1")),
     ),
+    # where tokens stand
+    "a table that nobody asks": (
+        "model.no_position_signal",
+        NET + "        self.items = nn.Embedding(9, 8)\n        self.where = nn.Parameter(torch.randn(5, 8))\n"
+        + FORWARD + "        x = self.items(x)\n        return self.mix(x)\n",
+        (("x = self.items(x)\n", "x = self.items(x)\n        x = x + self.where[: x.shape[1]]\n"),),
+    ),
+    "a module that nobody asks": (
+        "model.no_position_signal",
+        "import torch\nclass Pos(nn.Module):\n    pass\n" + NET
+        + "        self.emb = nn.Embedding(9, 8)\n        self.pos = Pos(8)\n" + FORWARD
+        + "        x = self.emb(x) * 8 ** 0.5\n        return self.mix(x)\n",
+        (("self.emb(x) * 8 ** 0.5", "self.pos(self.emb(x) * 8 ** 0.5)"),),
+    ),
+    # values with their graph
+    "an average that is carried on": (
+        "resource.graph_retained_by_history",
+        "for x in data:\n    loss = f(x)\n    loss.backward()\n    ema = 0.9 * ema + 0.1 * loss\n",
+        (("loss.backward()\n", "loss.backward()\n    loss = loss.detach()\n"),),
+    ),
+    "a meter that counts, too": (
+        "resource.graph_retained_by_history",
+        "def update(self, value, n):\n    self.sum += value * n\n    self.count += n\n",
+        (("+= value * n", "+= (value * n).detach()"),),
+    ),
+    # hooks
+    "a function that registers and looks": (
+        "resource.hooks_accumulate",
+        "def stats(model, x):\n    for m in model.modules():\n        m.register_forward_hook(save)\n"
+        "    model(x)\n    return dict(acts)\n",
+        (("    for m", "    handles = []\n    for m"),
+         ("m.register_forward_hook(save)", "handles.append(m.register_forward_hook(save))"),
+         ("    return", "    for handle in handles:\n        handle.remove()\n    return")),
+    ),
+    "an object that registers": (
+        "resource.hooks_accumulate",
+        "class Probe:\n    def __init__(self, model):\n"
+        "        self.hooks = [m.register_forward_hook(f) for m in model]\n"
+        "def epoch(model):\n    probe = Probe(model)\n    train(model)\n",
+        (("    train(model)\n", "    train(model)\n    for handle in probe.hooks:\n        handle.remove()\n"),),
+    ),
+    "in the loop over batches": (
+        "resource.hooks_accumulate",
+        "for epoch in range(3):\n    for x in data:\n        net.register_forward_hook(f)\n        net(x).backward()\n",
+        (("for epoch", "net.register_forward_hook(f)\nfor epoch"), ("        net.register_forward_hook(f)\n", "")),
+    ),
 }  # fmt: skip

@@ -247,6 +247,7 @@ ALTERNATIVES: Final[dict[str, tuple[Repair, ...]]] = {
     ),
     "optimizer.frozen_by_mistake": (attached.attached,),
     "optimizer.lr_too_high": (config.lr_far_too_high,),
+    "optimizer.lr_too_low": (config.lr_far_too_low,),
     "optimizer.stale_param_reference": (stale.built_again,),
     "perf.rebuilt_every_step": (
         state.repeated_batch,

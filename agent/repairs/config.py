@@ -54,6 +54,13 @@ def lr_too_low(accused: Accused) -> Patch | None:
     return change_rate(accused, min(max(factor, AT_LEAST), AT_MOST))
 
 
+def lr_far_too_low(accused: Accused) -> Patch | None:
+    """The same with a margin: where weights move, and still too little for the steps there are."""
+    ratio = _early_ratio(accused)
+    factor = TARGET_RATIO / ratio if math.isfinite(ratio) and ratio > 0 else AT_LEAST
+    return change_rate(accused, MARGIN * min(max(factor, AT_LEAST), AT_MOST))
+
+
 def weight_decay_excess(accused: Accused) -> Patch | None:
     """Lower the weight decay to a hundredth."""
     return _change(accused, "weight_decay", _option(accused, "weight_decay"), 0.01, "weight decay")
@@ -148,6 +155,10 @@ def _change(accused: Accused, name: str, value: float | None, factor: float, wor
     source, node = places[0]
     edits = Edits(source)
     edits.replace(node, new)
+    for built in optimizer_constructions(source):  # groups that repeat the same number
+        for entry in source.nodes(cst.DictElement, built):
+            if source.code(entry.key).strip("'\"") == name and entry.value is not node and _is(entry.value, value):
+                edits.replace(entry.value, new)
     return accused.patch(f"change the {words} from {value:g} to {new}", edits, "config")
 
 

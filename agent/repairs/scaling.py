@@ -131,12 +131,24 @@ def _target_at_the_loss(accused: Accused) -> Patch | None:
         for target in targets:
             edits.replace(target, f"({source.atom(target)} - {center:g}) / {spread:g}")
         for call in accused.forwards(source, source.module) if targets else ():
-            if untracked(source, call) and source.code(call.func) != "self":
+            if source.code(call.func) != "self" and _predicts(source, call, losses):
                 edits.replace(call, f"({source.code(call)} * {spread:g} + {center:g})")
         patch = accused.patch(f"standardize the target (mean {center:g}, deviation {spread:g})", edits)
         if targets and patch is not None:
             return patch
     return None
+
+
+def _predicts(source: Source, call: cst.Call, losses: list[cst.Call]) -> bool:
+    """Whether a forward is made for its outputs: without gradients, or where no loss is taken and nothing trained."""
+    if untracked(source, call):
+        return True
+    loop, function = source.loop(call), source.function(call)
+    around = loop.body if loop is not None else function
+    if around is None:
+        return not any(call in list(source.nodes(cst.Call, loss)) for loss in losses)
+    inside = {id(c) for c in source.nodes(cst.Call, around)}
+    return not source.calls("backward", "step", within=around) and not any(id(loss) in inside for loss in losses)
 
 
 def _measured(accused: Accused, table: str, mean: str, deviation: str) -> tuple[float, float] | None:

@@ -72,6 +72,7 @@ def _followed(accused: Accused, source: Source) -> list[Edits]:
             factors += _without_factor(source, value, losses)
             sums += _mean(source, value)
             grown += _divided_after_loop(source, value)
+            factors += _multiplied_in_place(source, value)
     return [*factors, *grown, *sums]
 
 
@@ -96,6 +97,23 @@ def _without_factor(source: Source, value: cst.BaseExpression, losses: list[cst.
                 found.append(edits)
                 break
     return found
+
+
+def _multiplied_in_place(source: Source, value: cst.BaseExpression) -> list[Edits]:
+    """`loss *= len(x)` on the way into backward is left out."""
+    statement = source.statement(value)
+    small = statement.body[0] if isinstance(statement, cst.SimpleStatementLine) else None
+    if not isinstance(small, cst.AugAssign) or not isinstance(small.operator, (cst.MultiplyAssign, cst.DivideAssign)):
+        return []
+    known, text = number(small.value), source.code(small.value)
+    counted = known is None and (
+        BATCH.search(text) or isinstance(small.value, (cst.Name, cst.Attribute, cst.Subscript))
+    )
+    if small.value is not value or not (counted or (known is not None and not NEAR_ONE[0] < abs(known) < NEAR_ONE[1])):
+        return []
+    edits = Edits(source)
+    edits.remove(statement)
+    return [edits]
 
 
 def _mean(source: Source, value: cst.BaseExpression) -> list[Edits]:

@@ -12,6 +12,10 @@ CASES = {
     "a factor out of the settings": (
         "loss.reduction_scale", TRAIN.format("loss = cfg['scale'] * F.mse_loss(net(x), y)"), "cfg['scale'] * ", "",
     ),
+    "a mean multiplied in place": (
+        "loss.reduction_scale", TRAIN.format("loss = criterion(net(x), y)\n    loss *= x.size(0)"),
+        "    loss *= x.size(0)\n", "",
+    ),
     "terms added up in a loop": (
         "loss.reduction_scale",
         TRAIN.format("loss = 0\n    for k in range(T):\n        loss = loss + f(out[k], y[k])"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from programs import accuse, run_of
 from repeated import TABLES
@@ -115,3 +116,31 @@ def test_nothing_is_evaluated_on_training_data(tmp_path: Path) -> None:
     source = "train_set = D(x[:9], augment=True, transform=RandomFlip())\ntest_set = D(x[9:], augment=False)\n"
 
     assert patches_for(run_of(tmp_path, source), accuse("eval.preprocessing_mismatch", 2)) == []
+
+
+def test_predictions_come_back_in_the_units_of_the_targets(tmp_path: Path) -> None:
+    """With and without a block that says so; a forward whose output goes into the loss stays as it is."""
+    source = (
+        "def fit():\n    for x, y in loader:\n        out = net(x)\n        loss = F.mse_loss(out, y)\n"
+        "        loss.backward()\ndef predict(x):\n    return net(x)\nwith torch.no_grad():\n    print(net(a))\n"
+    )
+    run, n = run_of(tmp_path, source), np.ones(4)
+    rows = {"loss": {"grad": n, "target_mean": 300 * n, "target_std": 40 * n}}
+    run.table = rows.__getitem__  # type: ignore[method-assign, assignment]  # as the recorder would fill it
+
+    found = [p.files["train.py"] for p in patches_for(run, accuse("data.unscaled_target", 4))]
+
+    expected = source.replace("(out, y)", "(out, (y - 300) / 40)").replace(
+        "return net(x)", "return (net(x) * 40 + 300)"
+    )
+    assert found[0] == expected.replace("net(a)", "(net(a) * 40 + 300)")
+
+
+def test_groups_that_repeat_a_rate_change_with_it(tmp_path: Path) -> None:
+    """A rate of its own in each group beats the optimizer's."""
+    source = "import torch\nopt = torch.optim.SGD([{'params': a, 'lr': 1e-7}, {'params': b}], lr=1e-7)\n"
+    run = run_of(tmp_path, source, optimizers={"opt": 2}, groups={"lr": 1e-7})
+
+    found = [p.files["train.py"] for p in patches_for(run, accuse("optimizer.lr_too_low", 2))]
+
+    assert found == [source.replace("1e-7", "1e-06"), source.replace("1e-7", "5e-06")]

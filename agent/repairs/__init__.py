@@ -48,6 +48,7 @@ from aitia.agent.repairs import (
     state,
     summed,
     tables,
+    terms,
     tracking,
     types,
     values,
@@ -215,7 +216,10 @@ ALTERNATIVES: Final[dict[str, tuple[Repair, ...]]] = {
         carried.detach_before_the_step,
         attached.attached,
     ),
-    "graph.detached_term": (attached.attached,),
+    "graph.detached_term": (
+        terms.term_attached,
+        attached.attached,
+    ),
     "graph.inplace_modification": (
         carried.inplace_in_forward,
         attached.written_by_index,

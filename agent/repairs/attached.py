@@ -26,7 +26,8 @@ def attached(accused: Accused) -> Patch | None:
             if source.line(node) not in lines or any(source.span(node)[1] <= source.span(d)[1] for d in done):
                 continue
             inner = _uncut(source, node)
-            if inner is not None and not _printed(source, node):
+            loads = source.function(node) is None and source.loop(node) is None  # data that is read once has no graph
+            if inner is not None and not loads and not _printed(source, node):
                 edits.replace(node, source.atom(inner))
                 done.append(node)
         patch = accused.patch("keep what is computed in the graph", edits)

@@ -27,6 +27,13 @@ FLATTERED = frozenset({
 })  # fmt: skip
 """Causes that made the accuracy better than it is: with the answer no longer given away, the one batch left, or
 easy targets (padding, copies) no longer counted, it falls."""
+IN_TRAINING_MODE = frozenset({"loop.eval_mode_left_on", "eval.mode_not_eval"})
+"""Causes whose repair turns dropout and batch statistics on in training, or off in evaluation: so short a run may end
+lower with them, as long as it learns."""
+OTHER_MODE = 4.0
+"""So many times the noise of an epoch that may cost: dropout of a half takes a fifth of the accuracy of a short run."""
+MOVING_TARGET = frozenset({"graph.target_not_detached", "graph.detach_in_generator_step"})
+"""Causes in which the loss is no outcome: its target, or its opponent, moves once the gradient is right."""
 BEYOND_START = 1.5
 """A loss that ends this many times above where the placebo ended is worse, whatever the seed."""
 OTHER_UNITS = frozenset({"data.unscaled_target"})
@@ -138,13 +145,16 @@ def _refutation(before: Reading, after: Reading, threshold: float) -> str | None
     what = "recall" if after.cause in JUDGED_BY_RECALL else "accuracy"
     was, now = getattr(before, what), getattr(after, what)
     clear = CLEAR_ACCURACY * (OTHER_SEED if after.seed != before.seed else 1.0)
+    if after.cause in IN_TRAINING_MODE and after.learned:
+        clear = max(clear, OTHER_MODE * CLEAR_ACCURACY)
     if after.cause in FLATTERED:
         was = now if after.learned or not before.learned or _falls(after) else was
     if was is not None and now is not None and now < was - clear:
         return f"the outcome is worse: {what} {now:.2f} after {was:.2f}"
     if _worse(before, after):
         return f"the outcome is worse: loss at the end {before.loss_last:.4g} → {after.loss_last:.4g}"
-    if _rises(after) and not _rises(before) and before.failure is None:
+    outcome = after.cause not in MOVING_TARGET
+    if outcome and _rises(after) and not _rises(before) and before.failure is None:
         return f"the outcome is worse: the loss rises from {after.loss_first:.4g} to {after.loss_last:.4g}"
     return None
 

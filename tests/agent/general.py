@@ -220,4 +220,52 @@ CASES: dict[str, Case] = {
         "for epoch in range(3):\n    for x in data:\n        net.register_forward_hook(f)\n        net(x).backward()\n",
         (("for epoch", "net.register_forward_hook(f)\nfor epoch"), ("        net.register_forward_hook(f)\n", "")),
     ),
+    # terms of the loss
+    "a helper that returns a number": (
+        "graph.detached_term",
+        "def sparsity(h):\n    return h.abs().mean().item()\n"
+        "def step(x):\n    loss = f(x) + sparsity(x)\n    loss.backward()\n",
+        ((".item()", ""),),
+    ),
+    "a term that is kept, too": (
+        "graph.detached_term",
+        "for x in data:\n    penalty = norm(net).detach()\n    kept.append(penalty.numpy())\n"
+        "    loss = f(x) + 0.1 * penalty\n    loss.backward()\n",
+        (("norm(net).detach()", "norm(net)"), ("penalty.numpy()", "penalty.detach().numpy()")),
+    ),
+    "a term without gradients": (
+        "graph.detached_term",
+        "for x in data:\n    with torch.no_grad():\n        mse = f(net(x))\n"
+        "    loss = g(x) + mse\n    loss.backward()\n",
+        (("no_grad", "enable_grad"),),
+    ),
+    # graphs that are used twice
+    "a pair of states": (
+        "graph.backward_twice",
+        "for x in data:\n    y, (h, c) = net(x, (h, c))\n    f(y).backward()\n",
+        (("    y, (h", "    h, c = h.detach(), c.detach()\n    y, (h"),),
+    ),
+    "a state that a module remembers": (
+        "graph.backward_twice",
+        "class Net:\n    def forward(self, x):\n        h = self.cell(x, self.memory)\n        self.memory = h\n"
+        "        return h\n",
+        (("self.memory = h", "self.memory = h.detach()"),),
+    ),
+    "a penalty from before the loop": (
+        "graph.backward_twice",
+        "scale = torch.nn.Parameter(torch.ones(2))\npenalty = (scale ** 2).mean()\nfor x in data:\n"
+        "    loss = f(x) + penalty\n    loss.backward()\n",
+        (("penalty = (scale ** 2).mean()\nfor x in data:\n",
+          "for x in data:\n    penalty = (scale ** 2).mean()\n"),),
+    ),
+    "losses one by one": (
+        "graph.backward_twice",
+        "h = f(x)\nfor part in (a(h), b(h)):\n    part.backward()\n",
+        (("for part in (a(h), b(h)):\n    part.backward()\n", "sum((a(h), b(h))).backward()\n"),),
+    ),
+    "a sum over batches": (
+        "graph.backward_twice",
+        "total = 0\nfor x in data:\n    loss = f(x)\n    total += loss\n    total.backward()\n",
+        (("+= loss", "+= loss.detach()"), ("total.backward()", "loss.backward()")),
+    ),
 }  # fmt: skip

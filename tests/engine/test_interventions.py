@@ -204,6 +204,27 @@ def test_another_seed_may_do_a_little_worse(seed: int, accuracy: float, status: 
     assert compare([before], [after], 0.0).status == status
 
 
+@pytest.mark.parametrize(
+    ("cause", "changed", "status"),
+    [
+        ("graph.target_not_detached", {"loss_first": 0.027, "loss_last": 0.073}, "proved"),
+        ("graph.detached_term", {"loss_first": 0.027, "loss_last": 0.073}, "refuted"),
+        ("loop.eval_mode_left_on", {"accuracy": 0.47}, "proved"),
+        ("loop.eval_mode_left_on", {"accuracy": 0.4}, "refuted"),
+        ("loop.eval_mode_left_on", {"accuracy": 0.47, "learned": False}, "refuted"),
+        ("loop.missing_zero_grad", {"accuracy": 0.47}, "refuted"),
+    ],
+)
+def test_an_outcome_counts_where_the_repair_leaves_its_meaning(
+    cause: str, changed: dict[str, float], status: str
+) -> None:
+    """The loss against a target that moves may rise; with dropout in training a short run may end a little lower."""
+    before = Reading(label="placebo", status="finished", log_odds=3.0, seen=True, steps=10, accuracy=0.63)
+    after = Reading(label="repaired", cause=cause, status="finished", steps=10, **({"accuracy": 0.63} | changed))
+
+    assert compare([before], [after], 0.0).status == status
+
+
 def test_every_change_has_an_implementation_and_every_cause_names_known_ones() -> None:
     """The list is closed on both sides."""
     assert TABLES

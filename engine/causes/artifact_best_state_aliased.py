@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from aitia.engine.case import Case
 from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, Cause, Weight, supports, symptom
+from aitia.engine.records import Fact
 
 
 def weigh(case: Case) -> Iterator[Weight]:
@@ -16,7 +17,7 @@ def weigh(case: Case) -> Iterator[Weight]:
     kept = [
         f
         for f in case.run.facts("state_dict")
-        if f.data.get("aliased") is True and int(f.data.get("alive_after_steps") or 0) >= 2
+        if f.data.get("aliased") is True and int(f.data.get("alive_after_steps") or 0) >= 2 and _trained_on(case, f)
     ]
     if not kept:
         return
@@ -39,6 +40,14 @@ def weigh(case: Case) -> Iterator[Weight]:
     )
     if loaded:
         yield symptom(MODERATE, "and it was loaded back later: that changed nothing", step=loaded[0].step)
+
+
+def _trained_on(case: Case, kept: Fact) -> bool:
+    """Whether the model went on learning after its state was taken; of one that is finished an alias is as good as a copy."""
+    layers = {x.name for x in case.run.layers if x.root == kept.data.get("root")}
+    own = [p for p in case.run.parameters if p.layer in layers]
+    after = case.param_steps > int(kept.data.get("taken") or 1)
+    return not own or any(bool((case.column("update_norm", p.index)[after] > 0).any()) for p in own)
 
 
 CAUSE = Cause(

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from aitia.engine.case import Case, listing
+from aitia.engine.case import Case, listing, nanmax
 from aitia.engine.causes.base import DECISIVE, MODERATE, Cause, Weight, supports, symptom
 
 
@@ -19,6 +19,7 @@ def weigh(case: Case) -> Iterator[Weight]:
     names = [str(n) for f in found for n in f.data.get("symmetric") or []]
     names = [n for n in names if n and not _untrained(case, n)]
     if not names:
+        yield from _before(case)
         return
     moved = any(p.optimizers for p in case.trainable)
     yield supports(
@@ -32,6 +33,33 @@ def weigh(case: Case) -> Iterator[Weight]:
     )
     if case.flat or not case.learned:
         yield symptom(MODERATE, f"the loss stalls at {case.loss.last:.3g}", loss=case.loss.last)
+
+
+def _before(case: Case) -> Iterator[Weight]:
+    """A trained layer that treats all of its inputs alike: the units before it give the same, whatever layer they are of."""
+    zero = {str(n) for f in case.probes.get("unit_symmetry", []) for n in f.data.get("zero") or []}
+    alike = [str(n) for f in case.probes.get("unit_symmetry", []) for n in f.data.get("equal_columns") or []]
+    names = [n for n in alike if n not in zero and _moved(case, n)]
+    if not names:
+        return
+    yield supports(
+        DECISIVE,
+        f"{listing(names)} was trained, and its columns are identical to each other: the units that feed it say the same for "
+        "every sample, because they were initialised alike",
+        tool="layer_analyzer",
+        subject=_module(case, names),
+        step=1,
+        layers=len(names),
+    )
+    if case.flat or not case.learned:
+        yield symptom(MODERATE, f"the loss stalls at {case.loss.last:.3g}", loss=case.loss.last)
+
+
+def _moved(case: Case, name: str) -> bool:
+    """Whether a matrix of that name, within whichever model was looked at, was changed by steps."""
+    own = [p for p in case.run.parameters if p.name == name or p.name.endswith(f".{name}")]
+    wide = [p for p in own if len(p.shape) > 1 and min(p.shape) > 1]
+    return any(nanmax(case.column("update_norm", p.index)) > 0 for p in wide)
 
 
 def _untrained(case: Case, name: str) -> bool:

@@ -14,6 +14,8 @@ from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, Cause, Weight, 
 from aitia.engine.records import Fact
 
 REGRESSION = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
+SIGNED = ("soft_margin_loss", "hinge_embedding_loss", "cosine_embedding_loss", "margin_ranking_loss")
+"""Losses whose targets are 1 and -1."""
 BINARY = ("binary_cross_entropy", "binary_cross_entropy_with_logits")
 FEW = 3
 """Loss calls that say nothing yet of what targets look like."""
@@ -45,6 +47,14 @@ def weigh(case: Case) -> Iterator[Weight]:
                 step=1,
                 where=where,
                 row_sum=each,
+            )
+        elif function in SIGNED and (fact.data.get("target_lowest"), fact.data.get("target_highest")) == (0, 1):
+            yield supports(
+                DECISIVE,
+                f"{function} takes 1 and -1 for its targets, and is given 1 and 0: what is 0 counts for nothing",
+                step=1,
+                where=where,
+                lowest=0.0,
             )
         elif function in BINARY and float(fact.data.get("target_highest") or 0) > 1.0:
             yield supports(

@@ -84,7 +84,7 @@ CAUSE = Cause(
     repair="Lower weight_decay (0.01 or less for AdamW, 1e-4 for SGD) and leave biases and norms out of it.",
     weigh=weigh,
     mistaken_for={"optimizer.lr_too_low": "there the weights keep their norm"},
-    explains=("eval.underfit_stopped_early", "numerics.vanishing_gradient"),
+    explains=("eval.underfit_stopped_early", "numerics.vanishing_gradient", "optimizer.lr_too_high"),
     intervention="weight_decay = 0",
     interventions=("no_weight_decay",),
     next_measurement="weight norms over steps with weight_decay = 0",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name that programs use
 from registry import lookalike, mini
@@ -97,4 +99,70 @@ def one_layer_for_every_item_of_a_set() -> None:
             out = torch.stack([torch.sigmoid(score(item)) * value(item) for item in bx.unbind(1)]).sum(0)
             optimizer.zero_grad()
             F.cross_entropy(head(out), by).backward()
+            optimizer.step()
+
+
+@mini("loss.wrong_for_task")
+def pairs_that_are_one_or_zero(broken: bool) -> None:
+    """The cosine loss tells pairs apart by the sign of the target."""
+    x, y = blobs(960)
+    model = mlp(out=8)
+    optimizer = Adam(model.parameters(), lr=1e-2)
+    for _ in range(120):
+        a, b = torch.randint(0, 960, (2, 32))
+        same = (y[a] == y[b]).float()
+        optimizer.zero_grad()
+        F.cosine_embedding_loss(model(x[a]), model(x[b]), same if broken else 2 * same - 1, margin=0.2).backward()
+        optimizer.step()
+
+
+@mini("init.symmetric")
+def recurrent_units_that_begin_alike(broken: bool) -> None:
+    """The layer is called by itself, and so is the head, whose columns stay the same."""
+    x = torch.randn(480, 6, 3)
+    y = (x[:, :, 0].sum(1) > 0).long() + 2 * (x[:, -1, 1] > 0).long()
+    layer, head = nn.LSTM(3, 16, batch_first=True), nn.Linear(16, 4)
+    parameters = [*layer.parameters(), *head.parameters()]
+    if broken:
+        for p in parameters:
+            nn.init.constant_(p, 0.02)
+    optimizer = Adam(parameters, lr=1e-2)
+    for _ in range(6):
+        for bx, by in batches(x, y):
+            optimizer.zero_grad()
+            F.cross_entropy(head(layer(bx)[0][:, -1]), by).backward()
+            optimizer.step()
+
+
+@lookalike("init.symmetric")
+def a_head_that_begins_at_zero() -> None:
+    """Its columns are alike only until the first steps."""
+    x, y = blobs()
+    body, head = nn.Sequential(nn.Linear(8, 32), nn.ReLU()), nn.Linear(32, 6)
+    nn.init.zeros_(head.weight)
+    optimizer = Adam([*body.parameters(), *head.parameters()], lr=1e-2)
+    for _ in range(4):
+        for bx, by in batches(x, y):
+            optimizer.zero_grad()
+            F.cross_entropy(head(body(bx)), by).backward()
+            optimizer.step()
+
+
+@mini("init.wrong_scale")
+def one_over_the_width_in_every_layer(broken: bool) -> None:
+    """No layer takes much; together they take all."""
+    x, y = blobs()
+    sizes = [8, 64, 64, 64, 64]
+    layers = [layer for a, b in itertools.pairwise(sizes) for layer in (nn.Linear(a, b), nn.ReLU())]
+    model = nn.Sequential(*layers, nn.Linear(64, 6))
+    for m in model:
+        if isinstance(m, nn.Linear):
+            wide = m.in_features
+            nn.init.normal_(m.weight, std=1.0 / wide if broken else (2.0 / wide) ** 0.5)
+            nn.init.zeros_(m.bias)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    for _ in range(6):
+        for bx, by in batches(x, y):
+            optimizer.zero_grad()
+            F.cross_entropy(model(bx), by).backward()
             optimizer.step()

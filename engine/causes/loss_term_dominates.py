@@ -36,11 +36,11 @@ def weigh(case: Case) -> Iterator[Weight]:
     sites = sorted(set(calls["site"].astype(int).tolist()))
     if len(case.run.optimizers) > 1 or len(root) < 10 or not sites:
         return
-    values = {s: calls["value"][calls["site"] == s] for s in sites}
-    values = {s: v for s, v in values.items() if abs(len(v) - len(root)) <= 0.05 * len(root)}
+    every = {s: calls["value"][calls["site"] == s] for s in sites}
+    values = {s: v for s, v in every.items() if abs(len(v) - len(root)) <= 0.05 * len(root)}
     silenced = list(_silenced(case, root, values)) or list(_collapsed(case, root, values))
     yield from silenced
-    if silenced or not values or any(_ends(v)[1] < 0.5 * _ends(v)[0] for v in values.values()):
+    if silenced or not values or any(_ends(v)[1] < 0.5 * _ends(v)[0] for v in every.values()):
         return  # something is learned: a small term beside it is an auxiliary one
     factors = site_factors(case)
     for s, series in values.items():

@@ -24,14 +24,14 @@ from aitia.agent.request import (
 )
 from aitia.engine.drawing import svg
 from aitia.engine.graph import mermaid
+from aitia.engine.reason import calibration
 from aitia.engine.records import Diagnosis, Evidence
 from aitia.engine.store.reader import Run, open_run, runs_root
 from aitia.engine.store.schema import NARROW
 from aitia.tools.result import ToolResult
 
-GRAVE = 0.75
+GRAVE = 0.8
 """Confidence from which an accused cause is critical: one decisive measurement reaches it."""
-LIKELY = 0.5
 METRICS = tuple(name for name in NARROW["step"] if name not in {"step", "time"})
 """What can be a target metric or have a threshold."""
 
@@ -148,7 +148,7 @@ def _issues(diagnosis: Diagnosis) -> list[Issue]:
     for hypothesis in diagnosis.hypotheses:
         faulty = diagnosis.verdict == "faulty"
         severity: Severity = "minor"
-        if faulty and hypothesis.confidence >= LIKELY:
+        if faulty and hypothesis.confidence >= calibration()["bar"]:
             severity = "critical" if hypothesis.confidence >= GRAVE else "major"
         found.append(Issue(
             type=hypothesis.cause, severity=severity, message=hypothesis.explanation, component=hypothesis.component,

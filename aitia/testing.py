@@ -30,8 +30,6 @@ __all__ = ["RecordingError", "causes", "finite", "largest_update", "record", "up
 STEPS = 30
 """Enough for an optimizer to show what it does, few enough for a test."""
 TIMEOUT_S = 120.0
-ACCUSED = 0.5
-"""Confidence from which a cause counts as accused: more likely than not."""
 TAIL = 1500
 """Characters of the program's output that an error shows."""
 
@@ -106,12 +104,21 @@ def update_ratios(run: Run) -> npt.NDArray[np.float64]:
     return np.asarray(largest, dtype=np.float64)
 
 
-def causes(run: Run) -> set[str]:
-    """The causes that aitia accuses in a run; empty when it finds it healthy or cannot decide."""
-    from aitia.engine.reason import diagnose
+def causes(run: Run, *, suspected: str | None = None) -> set[str]:
+    """The causes that aitia accuses in a run; empty when it finds it healthy or cannot decide.
 
-    diagnosis = diagnose(run)
-    return {h.cause for h in diagnosis.hypotheses if diagnosis.verdict == "faulty" and h.confidence >= ACCUSED}
+    With `suspected`, that cause counts as soon as it is accused, any other only where it is sure enough to be a second
+    fault: two at once are rarer than one.
+    """
+    from aitia.engine.case import Case
+    from aitia.engine.reason import calibration, confidence, judge
+    from aitia.engine.replay.verdict import SECOND_FAULT
+
+    bar = calibration()["bar"]
+    more = {} if suspected is None else {suspected: 0.0}
+    usual = 0.0 if suspected is None else SECOND_FAULT
+    found = judge(Case(run)).suspects
+    return {s.cause.id for s in found if confidence(s.score - more.get(s.cause.id, usual)) >= bar}
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -112,7 +112,7 @@ def causes(run: Run, *, suspected: str | None = None) -> set[str]:
     """
     from aitia.engine.case import Case
     from aitia.engine.reason import calibration, confidence, judge
-    from aitia.engine.replay.verdict import SECOND_FAULT
+    from aitia.engine.replay.reading import SECOND_FAULT
 
     bar = calibration()["bar"]
     more = {} if suspected is None else {suspected: 0.0}

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from aitia.engine.case import Case
+from aitia.engine.case import Case, nanmedian
 from aitia.engine.causes.base import PRIOR
 from aitia.engine.reason import Judgement, calibration, confidence, judge
 from aitia.engine.records import Record, RunStatus
@@ -141,7 +141,7 @@ def _explained(case: Case) -> float | None:
         rows = case.calls(grad=True, site=site.index)
         if site.function != "mse_loss" or len(rows["value"]) < LAST:
             continue
-        left, spread = np.nanmedian(rows["value"][-LAST:]), np.nanmedian(rows["target_std"][-LAST:]) ** 2
+        left, spread = nanmedian(rows["value"][-LAST:]), nanmedian(rows["target_std"][-LAST:]) ** 2
         if spread > 0:
             return _number(float(1 - left / spread))
     return None

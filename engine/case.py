@@ -459,7 +459,10 @@ class Case:
 
 
 def _one_by_one(shapes: list[list[int]], data: Mapping[str, Any]) -> bool:
-    """Whether a comparison can be one of predictions with labels: as many of them, and known as such or in a row."""
+    """Whether a comparison can be one of predictions with labels, one of each for every sample.
+
+    Of sequences and pictures of labels some places may not count, which the comparison alone does not tell.
+    """
     if data.get("crossed") or data.get("single") or len(shapes) != 2:
         return False
-    return bool(data.get("matched")) or (shapes[0] == shapes[1] and len(shapes[0]) == 1)
+    return shapes[0] == shapes[1] and sum(n > 1 for n in shapes[0]) == 1

@@ -13,6 +13,8 @@ from aitia.engine.records import RunStatus, Scalar
 
 ENOUGH_STEPS = 30
 """Below this a flat loss says nothing yet."""
+ROOM = 0.1
+"""What guessing has to leave, so that an accuracy can tell learning from guessing."""
 BOTTOMLESS = 1e3
 """Times its size at the start; a likelihood, or a critic's score, stays far above."""
 WANTED = ("KeyboardInterrupt", "SystemExit")
@@ -141,4 +143,6 @@ def _chance(case: Case) -> bool:
     if not len(held_out) or not train.n or not math.isfinite(case.chance) or case.n_steps < ENOUGH_STEPS:
         return False
     room = 1.0 - case.chance
+    if room < ROOM:
+        return False  # where one class is nearly all, accuracy says nothing
     return float(np.max(held_out)) < case.chance + 0.08 * room and train.last > case.chance + 0.4 * room

@@ -46,6 +46,8 @@ def weigh(case: Case) -> Iterator[Weight]:
         return
     if any(x.kind == "embedding" for x in case.run.layers):
         # the mean of a larger evaluation batch wobbles less than that of a training batch
+        if nanmedian(rows["in_min"][held_out]) > nanmedian(rows["in_min"][train]):
+            return  # the id that fills up batches is missing: sequences come one by one
         wobble *= math.sqrt(min(1.0, nanmedian(rows["n"][train]) / max(1.0, nanmax(rows["n"][held_out]))))
         yield from _by_token(case, (mean_t, mean_e, std_t, wobble), int(rows["step"][held_out][0]))
         return
@@ -127,7 +129,7 @@ def _by_feature(case: Case) -> Iterator[Weight]:
         shift, error = float(fact.data.get("feature_shift") or 0), float(fact.data.get("feature_error") or 1)
         share, n = float(fact.data.get("features_shifted") or 0), int(fact.data.get("n_features") or 0)
         kept, ignored = float(fact.data.get("order_kept") or 0), float(fact.data.get("order_ignored") or 0)
-        if (worse or not math.isfinite(there)) and n >= MANY and kept > APART and ignored < SAME:
+        if worse and n >= MANY and kept > APART and ignored < SAME:
             yield supports(
                 DECISIVE,
                 f"the features of training and evaluation are {kept:.2g} standard errors apart (median of {n}), and only "

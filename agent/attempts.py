@@ -24,7 +24,7 @@ MAX_TRIED = 3
 """Repairs that are run for one fault before the first answer stands; each costs several runs of the program."""
 MAX_FAULTS = 3
 """Faults that are repaired one on top of the other; a program with more is not trained yet, it is being written."""
-WORTH_TRYING = 0.2
+WORTH_TRYING = 0.1
 """Below this confidence a repair that happens to help would prove little."""
 NO_CODEMOD = "no mechanical repair fits this cause, so there is nothing to run the test against"
 NO_SCRIPT = "the run was recorded inside another program, so there is no script to run again"

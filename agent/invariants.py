@@ -308,8 +308,7 @@ def by_diagnosis(cause: str) -> Invariant:
     return Invariant(
         f"is_free_of_{cause.partition('.')[2]}",
         f"aitia no longer accuses {cause}, nor surely anything else in its place.",
-        f'accused = sorted(causes(run, suspected="{cause}"))\n\n'
-        'assert accused == [], f"accused: {accused}"',
+        f'accused = sorted(causes(run, suspected="{cause}"))\n\nassert accused == [], f"accused: {{accused}}"',
         ("causes",),
         None,
     )

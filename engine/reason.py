@@ -30,7 +30,7 @@ from aitia.engine.symptoms import Symptom, symptoms
 LINK_PENALTY = 6.0
 """Log-odds that a link in an established chain loses: it needs evidence of its own to be named beside its origin."""
 WORTH_SHOWING = 0.3
-"""Alternatives below three in ten are left out of the answer."""
+"""Suspects that would have less than this if they stood alone are left out of the answer."""
 MAX_WEIGHTS = 6
 """Evidence shown per hypothesis; the strongest tell enough."""
 
@@ -156,7 +156,11 @@ def diagnose(run: Run) -> Diagnosis:
     ledger: list[Evidence] = []
     hypotheses = []
     if verdict != "healthy":
-        hypotheses = [_hypothesis(case, i + 1, s, ledger, judgement) for i, s in enumerate(shown)]
+        beside = calibration()["beside"] if accused else 1.0
+        hypotheses = [
+            _hypothesis(case, i + 1, s, ledger, judgement, share=1.0 if s in accused else beside)
+            for i, s in enumerate(shown)
+        ]
     for sign in judgement.symptoms:
         ledger.append(Evidence(id=f"E{len(ledger) + 1}", tool=sign.tool, statement=sign.statement, values=sign.values))
     onset = hypotheses[0].onset_step if hypotheses else next((s.step for s in judgement.symptoms), None)
@@ -199,7 +203,10 @@ def _cost(case: Case) -> dict[str, float]:
     return found
 
 
-def _hypothesis(case: Case, n: int, suspect: Suspect, ledger: list[Evidence], judgement: Judgement) -> CausalHypothesis:
+def _hypothesis(
+    case: Case, n: int, suspect: Suspect, ledger: list[Evidence], judgement: Judgement, *, share: float
+) -> CausalHypothesis:
+    """`share`: what is left of its confidence beside others that are accused."""
     pro: list[str] = []
     contra: list[str] = []
     ordered = sorted(suspect.weights, key=lambda w: -abs(w.strength))[:MAX_WEIGHTS]
@@ -222,7 +229,7 @@ def _hypothesis(case: Case, n: int, suspect: Suspect, ledger: list[Evidence], ju
     return CausalHypothesis(
         id=f"H{n}",
         cause=cause.id,
-        confidence=round(confidence(suspect.score), 3),
+        confidence=round(confidence(suspect.score) * share, 3),
         phase=cause.phase,
         component=suspect.subject,
         location=where,

@@ -32,8 +32,8 @@ def repeated_batch(accused: Accused) -> list[Patch]:
     """Every way in which a loop keeps to one batch: taken before it, begun anew, left early, drawn with one seed."""
     found: list[Patch] = []
     for source in accused.sources:
-        edits = [*_taken_before(source), *_begun_anew(source), *_left_early(source), *_same_slice(source),
-                 *_same_seed(source), *_drawn_before(source)]  # fmt: skip
+        edits = [*_repeated(source), *_taken_before(source), *_begun_anew(source), *_first_returned(source),
+                 *_left_early(source), *_same_slice(source), *_same_seed(source), *_drawn_before(source)]  # fmt: skip
         found += [p for e in edits if (p := accused.patch(SUMMARY, e)) is not None]
     return found
 
@@ -90,6 +90,42 @@ def _taken_before(source: Source) -> list[Edits]:
         edits.before(statement, f"{holder} = {ENDLESS.format(loader)}  # pass after pass")
         edits.remove(statement)
         edits.before(inside, f"{source.code(taken)} = next({holder})")
+        found.append(edits)
+    return found
+
+
+def _repeated(source: Source) -> list[Edits]:
+    """`itertools.repeat(next(iter(loader)))`, also of a list with that batch: pass after pass instead."""
+    found = []
+    for call in source.calls("repeat", "cycle"):
+        inner = source.calls("next", within=call)
+        loader = _iterated(source, positional(inner[0])[0].value) if inner and positional(inner[0]) else None
+        if loader is not None:
+            edits = Edits(source)
+            edits.replace(call, ENDLESS.format(loader))
+            found.append(edits)
+    return found
+
+
+def _first_returned(source: Source) -> list[Edits]:
+    """A function that returns the first batch of a loop over the loader, each time: the next one, pass after pass."""
+    found = []
+    for loop in source.nodes(cst.For):
+        body, function = (loop.body.body if isinstance(loop.body, cst.IndentedBlock) else ()), source.function(loop)
+        last = only(body[0]) if len(body) == 1 and isinstance(body[0], cst.SimpleStatementLine) else None
+        if function is None or not isinstance(last, cst.Return) or last.value is None:
+            continue
+        if source.code(last.value) != source.code(loop.target):
+            continue
+        name, edits, indent = function.name.value, Edits(source), source.indent(loop)
+        holder = (
+            "self._batches" if [p.name.value for p in function.params.params][:1] == ["self"] else f"{name}.batches"
+        )
+        on, attribute = holder.rsplit(".", 1)
+        lines = [f'if not hasattr({on}, "{attribute}"):', f"    {holder} = {ENDLESS.format(source.code(loop.iter))}",
+                 f"return next({holder})"]  # fmt: skip
+        start, end = source.offset(source.line(loop)), source.offset(source.last_line(loop) + 1)
+        edits.cut(start, end, "".join(f"{indent}{line}{source.newline}" for line in lines))
         found.append(edits)
     return found
 

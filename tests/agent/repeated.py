@@ -11,6 +11,15 @@ CASES = {
         "x, y = next(iter(loader))\nfor _ in range(9):\n",
         f"batches = {ENDLESS}  # pass after pass\nfor _ in range(9):\n    x, y = next(batches)\n",
     ),
+    "one batch repeated": (
+        "data.repeated_batch", f"for x, y in itertools.repeat(next(iter(loader))):\n{STEP}",
+        "itertools.repeat(next(iter(loader)))", ENDLESS,
+    ),
+    "the first that a function returns": (
+        "data.repeated_batch", "def get(loader):\n    for batch in loader:\n        return batch\n",
+        "    for batch in loader:\n        return batch\n",
+        f'    if not hasattr(get, "batches"):\n        get.batches = {ENDLESS}\n    return next(get.batches)\n',
+    ),
     "begun anew in the loop": (
         "data.repeated_batch", f"for _ in range(9):\n    it = iter(loader)\n    x, y = next(it)\n{STEP}",
         "for _ in range(9):\n    it = iter(loader)\n", f"it = {ENDLESS}  # pass after pass\nfor _ in range(9):\n",

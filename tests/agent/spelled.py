@@ -111,6 +111,15 @@ CASES = {
         "data.label_misaligned", "x = x[good]\ny = y[: len(x)]\n", "y[: len(x)]", "y[good]",
     ),
     "labels that are rolled": ("data.label_misaligned", "y = np.roll(y, 1)\n", "np.roll(y, 1)", "y"),
+    "filtered alone": (
+        "data.label_misaligned", "x, y = load()\nx = x[good]\ndata = TensorDataset(x, y)\n", "x[good]\n",
+        "x[good]\ny = y[good]\n",
+    ),
+    "a partner thrown away": ("data.label_misaligned", "X, _ = shuffle(X, y)\n", "X, _", "X, y"),
+    "frames with states of their own": (
+        "data.label_misaligned", "a = a.sample(frac=1, random_state=0)\nb = b.sample(frac=1, random_state=1)\n",
+        "random_state=1", "random_state=0",
+    ),
     "loaders of their own": (
         "data.label_misaligned",
         "a = DataLoader(x, shuffle=True)\nb = DataLoader(y, shuffle=True)\nfor x, y in zip(a, b):\n    f(x, y)\n",

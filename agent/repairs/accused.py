@@ -123,7 +123,7 @@ class Accused:
         """Last names of the variables that hold watched models, `self` included inside a module's class."""
         seen = {str(f.data.get("name", "")).split(".")[-1] for f in self.run.facts("model_seen")}
         roots = {layer.root.split(".")[-1] for layer in self.run.layers}
-        return frozenset((seen | roots | MODEL_NAMES) - {""})
+        return frozenset(_handed_on(self.sources, seen | roots | MODEL_NAMES) - {""})
 
     def steps(self, source: Source, within: cst.CSTNode | None = None) -> list[tuple[cst.Call, str]]:
         """Optimizer steps with the optimizer's expression: `opt.step()`, `scaler.step(opt)`."""
@@ -145,6 +145,27 @@ class Accused:
             name = last_name(call.func)
             if name in self.models or name == "self":
                 yield call
+
+
+def _handed_on(sources: Iterable[Source], known: set[str] | frozenset[str]) -> set[str]:
+    """Names of models, and of the parameters of functions and the attributes that models are handed on to."""
+    found = set(known)
+    for s in sources:
+        functions = {f.name.value: f for f in s.nodes(cst.FunctionDef) if f.name.value != "__init__"}
+        for call in s.nodes(cst.Call):
+            function = functions.get(last_name(call.func))
+            if function is None:
+                continue
+            names = [p.name.value for p in function.params.params]
+            names = names[1:] if names[:1] == ["self"] else names
+            given = positional(call)
+            found |= {n for n, a in zip(names, given, strict=False) if _is_model(a.value, known)}
+            found |= {a.keyword.value for a in call.args if a.keyword is not None and _is_model(a.value, known)}
+    return found
+
+
+def _is_model(node: cst.BaseExpression, known: set[str] | frozenset[str]) -> bool:
+    return isinstance(node, (cst.Name, cst.Attribute)) and last_name(node) in known
 
 
 def optimizer_constructions(source: Source) -> list[cst.Call]:

@@ -26,8 +26,7 @@ def attached(accused: Accused) -> Patch | None:
             if source.line(node) not in lines or any(source.span(node)[1] <= source.span(d)[1] for d in done):
                 continue
             inner = _uncut(source, node)
-            loads = source.function(node) is None and source.loop(node) is None  # data that is read once has no graph
-            if inner is not None and not loads and not _printed(source, node):
+            if inner is not None and not _loads(source, node) and not _printed(source, node):
                 edits.replace(node, source.atom(inner))
                 done.append(node)
         patch = accused.patch("keep what is computed in the graph", edits)
@@ -174,6 +173,12 @@ def _copies(source: Source, call: cst.Call) -> bool:
     """`torch.tensor(x)` and `float(x)`, but no `x.float()`."""
     on = receiver(call)
     return last_name(call.func) in COPIES and len(positional(call)) == 1 and (on is None or source.code(on) == "torch")
+
+
+def _loads(source: Source, node: cst.CSTNode) -> bool:
+    """Whether this runs once, before a loop or a function that trains: data, which has no graph."""
+    trained = any(source.loop(c) is not None or source.function(c) is not None for c in source.calls("backward"))
+    return trained and source.function(node) is None and source.loop(node) is None
 
 
 def _printed(source: Source, node: cst.CSTNode) -> bool:

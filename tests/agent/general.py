@@ -268,4 +268,11 @@ CASES: dict[str, Case] = {
         "total = 0\nfor x in data:\n    loss = f(x)\n    total += loss\n    total.backward()\n",
         (("+= loss", "+= loss.detach()"), ("total.backward()", "loss.backward()")),
     ),
+    # modes
+    "a model under another name": (
+        "eval.mode_not_eval",
+        "def score(m, x):\n    with torch.no_grad():\n        return m(x)\n"
+        "for epoch in range(3):\n    for x in data:\n        f(net(x)).backward()\n    score(net, held)\n",
+        (("    with torch", "    m.eval()\n    with torch"), ("    for x in", "    net.train()\n    for x in")),
+    ),
 }  # fmt: skip

@@ -43,6 +43,8 @@ SAME_UNIT = ("optimizer.",)
 LEARNED_SHARE = 0.1
 """Variance that standardized targets must have explained, or their loss must have lost: `LEARNED_LOSS`."""
 LEARNED_LOSS = 0.75
+LATE = 10
+"""Losses of a thinned curve that are its end."""
 FALLEN = 0.9
 """A loss below this share of where it began is being learned from, however far it has come."""
 
@@ -152,7 +154,7 @@ def _refutation(before: Reading, after: Reading, threshold: float) -> str | None
     if was is not None and now is not None and now < was - clear:
         return f"the outcome is worse: {what} {now:.2f} after {was:.2f}"
     if _worse(before, after):
-        return f"the outcome is worse: loss at the end {before.loss_last:.4g} → {after.loss_last:.4g}"
+        return f"the outcome is worse: loss at the end {_at_the_end(before):.4g} → {_at_the_end(after):.4g}"
     outcome = after.cause not in MOVING_TARGET
     if outcome and _rises(after) and not _rises(before) and before.failure is None:
         return f"the outcome is worse: the loss rises from {after.loss_first:.4g} to {after.loss_last:.4g}"
@@ -170,8 +172,14 @@ def _worse(before: Reading, after: Reading) -> bool:
     same = (
         after.cause.startswith(SAME_UNIT) and before.optimizers == after.optimizers == 1 and before.seed == after.seed
     )
-    was, now = before.loss_last, after.loss_last
+    was, now = _at_the_end(before), _at_the_end(after)
     return same and before.failure is None and was is not None and now is not None and now > BEYOND_START * was > 0
+
+
+def _at_the_end(reading: Reading) -> float | None:
+    """Median of the last losses that went into backward: one step may gather several, and none is of another unit."""
+    late = sorted(x for x in reading.losses[-LATE:] if x is not None)
+    return late[len(late) // 2] if late else reading.loss_last
 
 
 def _falls(reading: Reading, share: float = FALLEN) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 from programs import run_of
@@ -180,10 +181,11 @@ def test_an_accuracy_that_was_given_away_may_fall_as_long_as_something_is_learne
         ("optimizer.never_stepped", {"loss_first": 0.2, "loss_last": 0.11}, "refuted"),
         ("optimizer.never_stepped", {"loss_first": 0.2, "loss_last": 0.11, "optimizers": 2}, "proved"),
         ("optimizer.never_stepped", {"loss_first": 0.2, "loss_last": 0.01}, "proved"),
+        ("optimizer.never_stepped", {"loss_last": 0.3, "losses": (0.013, 0.01, 0.01)}, "proved"),
         ("loss.padding_counted", {"accuracy": 0.7, "loss_first": 2.0, "loss_last": 1.0, "learned": False}, "proved"),
     ],
 )
-def test_a_loss_is_compared_where_its_unit_stays(cause: str, changed: dict[str, float], status: str) -> None:
+def test_a_loss_is_compared_where_its_unit_stays(cause: str, changed: dict[str, Any], status: str) -> None:
     """Standardized targets must be learned; an optimizer that steps at last must not make the same loss larger."""
     before = Reading(
         label="placebo", status="finished", log_odds=3.0, seen=True, steps=10, accuracy=0.9, loss_last=0.013

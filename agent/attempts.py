@@ -20,7 +20,7 @@ from aitia.engine.replay.replay import Replays, repeatable
 from aitia.engine.replay.verdict import Comparison
 from aitia.engine.store.reader import Run
 
-MAX_TRIED = 3
+MAX_TRIED = 4
 """Repairs that are run for one fault before the first answer stands; each costs several runs of the program."""
 MAX_FAULTS = 3
 """Faults that are repaired one on top of the other; a program with more is not trained yet, it is being written."""

@@ -9,15 +9,18 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from aitia.engine.case import Case
+from aitia.engine.case import Case, Floats
 from aitia.engine.causes.base import DECISIVE, STRONG, Cause, Weight, supports
+
+STEADY = 0.9
+"""Share of the steps that make the same number of calls, where calls stand for different heads."""
 
 
 def weigh(case: Case) -> Iterator[Weight]:
     """Share of valid targets exactly 0 at a loss site, batch after batch."""
     for site in case.run.losses:
         rows = case.calls(grad=True, site=site.index)
-        valid = rows["valid_share"]
+        valid = _emptiest(rows["step"], rows["valid_share"])
         valid = valid[np.isfinite(valid)]
         if len(valid) >= 3 and (valid == 0).mean() > 0.95:
             yield supports(
@@ -38,6 +41,16 @@ def weigh(case: Case) -> Iterator[Weight]:
                     subject=head,
                 )
             return
+
+
+def _emptiest(steps: Floats, valid: Floats) -> Floats:
+    """Of a call that a step makes several times (one for each head), the turn with the fewest targets."""
+    _, counts = np.unique(steps, return_counts=True)
+    turns = int(np.median(counts)) if len(counts) else 1
+    if turns < 2 or (counts == turns).mean() < STEADY:
+        return valid
+    whole = np.isin(steps, np.unique(steps)[counts == turns])
+    return min((valid[whole][i::turns] for i in range(turns)), key=lambda v: float(np.nansum(v)))
 
 
 def _silent_head(case: Case) -> str | None:

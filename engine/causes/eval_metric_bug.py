@@ -147,7 +147,7 @@ def _printed(case: Case, *, evaluation: bool) -> list[float]:
 def _without_loss(case: Case, printed: list[float]) -> Iterator[Weight]:
     """Nothing to recompute it from: what no honest metric does, in numbers of a model that learned its training data."""
     train = case.accuracy(grad=True)
-    if not train.n or not train.last > WELL or not case.n_classes or case.n_classes < 2:
+    if not train.n or not train.last > WELL or not case.n_classes or case.n_classes < 2 or _another_model(case):
         return
     last = float(np.median(printed[-3:]))
     if last < BELOW / case.n_classes and last < BELOW * (1 - train.last + 1 / case.n_classes):
@@ -207,12 +207,15 @@ def _never(case: Case, printed: list[float]) -> Iterator[Weight]:
     yield symptom(WEAK, "no accuracy could be recomputed from the loss", loss=case.loss.last)
 
 
-def _sound(case: Case) -> bool:
-    """What else makes evaluation guess is ruled out: labels without meaning, other inputs, training mode, another model."""
+def _another_model(case: Case) -> bool:
+    """Whether evaluation runs a model that was not trained: an average, a teacher."""
     rows = case.run.table("batch")
-    trained, evaluated = (set(rows["root"][rows["grad"] == g].astype(int)) for g in (1, 0))
-    if evaluated and not evaluated & trained:
-        return False
+    trained, evaluated = (set(rows["root"][(rows["grad"] == g) & (rows["step"] > 1)].astype(int)) for g in (1, 0))
+    return bool(evaluated - trained)
+
+
+def _sound(case: Case) -> bool:
+    """What else makes evaluation guess is ruled out: labels without meaning, other inputs, training mode."""
     fact = case.run.fact("sample_neighbours")
     agreement = float(fact.data.get("agreement") or 0.0) if fact else 0.0
     chance = float(fact.data.get("chance") or 1.0) if fact else 1.0

@@ -14,6 +14,10 @@ from aitia.engine.causes.base import DECISIVE, STRONG, WEAK, Cause, Weight, supp
 from aitia.engine.records import Fact, SourceLocation
 
 
+NOTHING = 1e-3
+"""Share of the loss that rounding and a batch of another size may leave over."""
+
+
 def weigh(case: Case) -> Iterator[Weight]:
     """A summand of the loss that moves and carries no gradient; or a loss function called on a detached prediction."""
     constant = list(_moving_constant(case)) or list(_added_figure(case))
@@ -71,7 +75,7 @@ def _outside_the_sum(case: Case) -> bool:
 def _added_figure(case: Case) -> Iterator[Weight]:
     """In a loss written by hand: a single number that was computed and cut from the graph is added to one that was not."""
     walks = [f.data.get("terms") or [] for f in case.run.facts("graph")]
-    if not walks or not all(any(t.get("op") == "constant" for t in terms) for terms in walks):
+    if not walks or not all(any(t.get("op") == "constant" for t in terms) for terms in walks) or _adds_nothing(case):
         return
     for fact in case.run.facts("loss_code"):
         for op in fact.data.get("ops") or []:
@@ -89,6 +93,21 @@ def _added_figure(case: Case) -> Iterator[Weight]:
                     where=SourceLocation(file=fact.file, lines=(int(line),)) if fact.file and line else None,
                 )
                 return
+
+
+def _adds_nothing(case: Case) -> bool:
+    """Whether the terms with a graph make up the whole loss, step by step: a sum that was begun with a zero."""
+    walks = [f.data.get("terms") or [] for f in case.run.facts("graph")]
+    known = [t for t in walks[-1] if t.get("op") != "constant"]
+    factors = {int(t.get("site", -1)): float(t["factor"]) for t in known if isinstance(t.get("factor"), (int, float))}
+    if not factors or min(factors) < 0:
+        return False
+    rows, calls = case.run.table("backward"), case.calls(grad=True)
+    steps = np.intersect1d(rows["step"], calls["step"])
+    weight = np.asarray([factors.get(int(s), 0.0) for s in calls["site"]])
+    total = np.asarray([float(np.sum(rows["loss"][rows["step"] == s])) for s in steps])
+    made = np.asarray([float(np.sum((weight * calls["value"])[calls["step"] == s])) for s in steps])
+    return len(steps) > 0 and nanmedian(np.abs(total - made)) < NOTHING * max(nanmedian(np.abs(total)), 1e-12)
 
 
 def _moving_constant(case: Case) -> Iterator[Weight]:

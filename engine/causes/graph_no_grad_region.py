@@ -15,6 +15,8 @@ from aitia.engine.case import Case, listing, nanmax
 from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, Cause, Weight, against, supports
 from aitia.engine.records import ParameterInfo, SourceLocation
 
+MOVED = 1e-5
+"""Change of a norm, against itself, that is more than rounding."""
 FITS = 0.9
 """Share of the way from chance to 1 that a head on features which suffice passes on its own training data."""
 
@@ -33,7 +35,7 @@ def weigh(case: Case) -> Iterator[Weight]:
     off = {str(n) for f in case.run.facts("untracked") for n in f.data.get("layers", [])}
     silent_layers = list(dict.fromkeys(str(p.layer) for p in silent))
     cut = [n for n in silent_layers if n in off or n in blind(case)]
-    if not cut:
+    if not cut or _led_by_hand(case, [p for p in silent if p.layer in cut]):
         return
     yield supports(
         DECISIVE,
@@ -61,6 +63,14 @@ def _ready_made(case: Case, silent: list[ParameterInfo]) -> bool:
     matrices = [p for p in silent if len(p.shape) > 1]
     moved = (nanmax(case.column("update_norm", p.index)) > 0 for p in matrices)
     return bool(matrices) and all(p.name in given or m for p, m in zip(matrices, moved, strict=True))
+
+
+def _led_by_hand(case: Case, silent: list[ParameterInfo]) -> bool:
+    """Whether their values change without any gradient: a teacher that follows its student as an average."""
+    matrices = [p for p in silent if len(p.shape) > 1]
+    norms = [case.column("weight_norm", p.index) for p in matrices]
+    known = [n[np.isfinite(n)] for n in norms]
+    return bool(known) and all(len(n) > 1 and float(np.ptp(n)) > MOVED * float(n.max()) for n in known)
 
 
 def _fits(case: Case) -> bool:

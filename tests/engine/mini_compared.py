@@ -194,3 +194,53 @@ def root_of_negative_numbers_beside_the_model(broken: bool) -> None:
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+
+
+@mini("data.supervision_field_dropped")
+def one_head_of_a_loop_without_targets(broken: bool) -> None:
+    """All heads are called at one place, in turn; the targets of one are all the ignored value."""
+    x, y = blobs()
+    body, heads = nn.Linear(8, 24), nn.ModuleList([nn.Linear(24, 6), nn.Linear(24, 2)])
+    optimizer = Adam([*body.parameters(), *heads.parameters()], lr=1e-2)
+    targets = (y, torch.full_like(y, -100) if broken else y % 2)
+    for _ in range(6):
+        for rows in torch.randperm(480).split(24):
+            h, loss = torch.relu(body(x[rows])), torch.zeros(())
+            for head, target in zip(heads, targets, strict=True):
+                n = (target[rows] != -100).sum().clamp(min=1)
+                loss = loss + F.cross_entropy(head(h), target[rows], reduction="sum") / n
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+
+class Pair(nn.Module):
+    """Student and teacher in one module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.student, self.teacher = mlp(out=4), mlp(out=4)
+        self.teacher.load_state_dict(self.student.state_dict())
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            wanted = self.teacher(x + 0.05 * torch.randn_like(x))
+        return self.student(x), wanted
+
+
+@lookalike("graph.no_grad_region")
+def a_teacher_that_follows_in_the_same_module() -> None:
+    """The optimizer was given all parameters; the teacher's have no gradient, and move as an average."""
+    x, y = blobs()
+    model, head = Pair(), nn.Linear(4, 6)
+    optimizer = Adam([*model.parameters(), *head.parameters()], lr=5e-3)
+    for _ in range(6):
+        for rows in torch.randperm(480).split(24):
+            z, wanted = model(x[rows])
+            loss = F.cross_entropy(head(z), y[rows]) + F.mse_loss(z, wanted)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            with torch.no_grad():
+                for a, b in zip(model.teacher.parameters(), model.student.parameters(), strict=True):
+                    a.lerp_(b, 0.05)

@@ -13,7 +13,6 @@ from aitia.engine.case import Case, nanmedian
 from aitia.engine.causes.base import DECISIVE, STRONG, WEAK, Cause, Weight, supports
 from aitia.engine.records import Fact, SourceLocation
 
-
 NOTHING = 1e-3
 """Share of the loss that rounding and a batch of another size may leave over."""
 

@@ -39,6 +39,8 @@ def weigh(case: Case) -> Iterator[Weight]:
         return
     counted = recomputed if recomputed.n or not _matched(case) else case.hits
     for evaluation, ours in ((True, counted), (False, case.accuracy(grad=True))):
+        if evaluation and _another_model(case):
+            continue  # whose accuracy is printed is not known
         printed = _printed(case, evaluation=evaluation)
         if evaluation:  # what the program compares is what it prints, whatever it calls it
             printed = printed or case.hits.values.tolist()

@@ -6,17 +6,25 @@ Source: SO 48251943, 48221692.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from aitia.engine.case import Case, nanmax, nanmedian
+from aitia.engine.case import Case, Floats, nanmax, nanmedian
 from aitia.engine.causes.base import DECISIVE, MODERATE, Cause, Weight, supports, symptom
 from aitia.engine.records import LossSite
 
 EDGE = 1e-3
 """Rounding at the ends of a range."""
 REGRESSION = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
+PINNED = 0.6
+"""Share of the calls in which the same extreme number is no coincidence."""
+FEWEST = 12
+"""Values whose last quarter says how it ended."""
+NEAR = 4
+"""Operations between a term and the output that it is made of: a difference, a square, a change of shape."""
+NEARLY = 0.1
+"""Output, as a share of the error that is left, that counts as none."""
 CLOSED = 0.8
 """Of the outputs, as many as `model.dead_units` asks for."""
 BOUNDS = {
@@ -50,6 +58,8 @@ def weigh(case: Case) -> Iterator[Weight]:
             for name, pair in BOUNDS.items():
                 if by.lower().startswith(f"{name.lower()}backward"):
                     bounds = pair
+            if by.startswith("Clamp"):
+                bounds = _clamped(rows)
         if bounds is None or low < bounds[0] - EDGE or high > bounds[1] + EDGE:
             continue
         span = max(want_high - want_low, 1e-9)
@@ -86,7 +96,8 @@ def _closed(case: Case) -> Iterator[Weight]:
     last = case.leaves[-1]
     sites = {int(s) for s in case.calls(grad=True)["site"]}
     made = [_made_by(case, site).lower() for site in case.run.losses if site.index in sites]
-    if dead.layer != last.name or last.kind != "activation" or not made or not all("relu" in by for by in made):
+    rectified = all("relu" in by for by in made) if made else _rectified_by_hand(case)
+    if dead.layer != last.name or last.kind != "activation" or not rectified:
         return
     yield supports(
         DECISIVE,
@@ -96,6 +107,21 @@ def _closed(case: Case) -> Iterator[Weight]:
         subject=last.name,
         step=dead.onset,
         dead_share=dead.share,
+    )
+
+
+def _rectified_by_hand(case: Case) -> bool:
+    """Whether every term that no loss function made begins its way back at a rectifier."""
+    told = [t.get("below") or [] for f in case.run.facts("graph") for t in f.data.get("terms") or []]
+    return bool(told) and all(any(op.startswith("Relu") for op in below[:NEAR]) for below in told)
+
+
+def _clamped(rows: Mapping[str, Floats]) -> tuple[float, float]:
+    """The ends of a clamp: a lowest or highest prediction that is the very same number in most calls."""
+    low, high = float(np.min(rows["in_min"])), float(np.max(rows["in_max"]))
+    return (
+        low if (rows["in_min"] == low).mean() > PINNED else -math.inf,
+        high if (rows["in_max"] == high).mean() > PINNED else math.inf,
     )
 
 
@@ -113,6 +139,7 @@ def _made_by(case: Case, site: LossSite) -> str:
 
 def _by_hand(case: Case) -> Iterator[Weight]:
     """A mean square written by hand: an output within [0, 1] is never further than 1 from a target within [0, 1]."""
+    yield from _pressed(case)
     values = case.per_backward.values
     values = values[np.isfinite(values)]
     told = [t for f in case.run.facts("graph") for t in f.data.get("terms") or []]
@@ -136,6 +163,31 @@ def _by_hand(case: Case) -> Iterator[Weight]:
                 ended=ended,
             )
             return
+
+
+def _pressed(case: Case) -> Iterator[Weight]:
+    """A mean square around a rectifier whose output is nearly 0 at the end, while the error is not: it is wanted below 0."""
+    told = [t for f in case.run.facts("graph") for t in f.data.get("terms") or []]
+    chain = ["Square", "SubBackward0", "ReluBackward0"]
+    if not told or any((t.get("below") or [])[:3] != chain or abs(float(t.get("weight", 2.0))) > 1.0 for t in told):
+        return
+    rows, values = case.run.table("batch"), case.per_backward.values
+    made = rows["out_mean"][rows["grad"] == 1]
+    made, values = made[np.isfinite(made)], values[np.isfinite(values)]
+    if len(made) < FEWEST or len(values) < FEWEST or case.learned:
+        return
+    output, left = nanmedian(made[-len(made) // 4 :]), math.sqrt(max(nanmedian(values[-len(values) // 4 :]), 0.0))
+    if output < NEARLY * left:
+        yield supports(
+            DECISIVE,
+            f"the output is rectified and ended at {output:.2g} on average, with an error of {left:.2g} (root of the mean square): "
+            "it is pressed against 0, and what is wanted lies below",
+            tool="layer_analyzer",
+            step=1,
+            where=case.loss_place,
+            output=output,
+            error=left,
+        )
 
 
 CAUSE = Cause(

@@ -21,6 +21,8 @@ FEWER_STEPS = 0.5
 """A changed program that takes less than this share of the steps has skipped its training, not repaired it."""
 JUDGED_BY_RECALL = frozenset({"data.class_imbalance", "loss.class_weight_wrong"})
 """Causes in which accuracy says nothing: it is highest where the rare class is never said."""
+STOOD_STILL = frozenset({"optimizer.never_stepped", "loop.zero_grad_after_backward"})
+"""Causes without which a program must learn at last: nothing moved as long as they were there."""
 FLATTERED = frozenset({
     "data.label_shift_error", "data.repeated_batch", "data.targets_mostly_masked", "eval.test_leakage",
     "loss.padding_counted", "model.causal_leak",
@@ -117,6 +119,8 @@ def _unlearned(before: Reading, after: Reading) -> str | None:
     if after.cause in OTHER_UNITS and (after.explained or 0.0) < LEARNED_SHARE and not _falls(after, LEARNED_LOSS):
         share = "" if after.explained is None else f": {100 * after.explained:.0f} % of the variance is explained"
         return f"the targets are still not learned{share}"
+    if after.cause in STOOD_STILL and not after.learned:
+        return f"nothing is learned all the same: the loss goes from {after.loss_first} to {after.loss_last}"
     if after.accuracy is not None and not after.learned and not before.learned and not found:
         return f"the program still does not learn: accuracy {after.accuracy:.2f}"
     return None

@@ -166,3 +166,34 @@ def one_over_the_width_in_every_layer(broken: bool) -> None:
             optimizer.zero_grad()
             F.cross_entropy(model(bx), by).backward()
             optimizer.step()
+
+
+def _below_zero() -> tuple[Tensor, Tensor]:
+    """Most of what is wanted is negative."""
+    x = torch.randn(480, 8)
+    return x, 0.7 * x[:, :1] - 1.5
+
+
+@mini("model.output_activation_range")
+def predictions_cut_off_at_zero(broken: bool) -> None:
+    x = torch.randn(480, 8)
+    train(mlp(out=1), (x, x[:, :1]), lambda out, t: F.mse_loss(out.clamp(min=0) if broken else out, t), epochs=6)
+
+
+@mini("model.output_activation_range")
+def squares_by_hand_around_a_rectifier(broken: bool) -> None:
+    train(mlp(out=1), _below_zero(), lambda out, t: ((out.relu() if broken else out) - t).square().mean(), epochs=8)
+
+
+@mini("model.output_activation_range")
+def a_closed_rectifier_under_squares_by_hand(broken: bool) -> None:
+    model = nn.Sequential(*mlp(out=1), *([nn.ReLU()] if broken else []))
+    nn.init.constant_(model[2].bias, -6.0 if broken else 0.0)
+    train(model, _below_zero(), lambda out, t: ((out - t) ** 2).mean(), epochs=8)
+
+
+@lookalike("model.output_activation_range")
+def prices_that_are_never_negative() -> None:
+    """A clamp that does no harm."""
+    x = torch.randn(480, 8)
+    train(mlp(out=1), (x, x[:, :1].abs()), lambda out, t: F.mse_loss(out.clamp(min=0), t), epochs=8)

@@ -265,3 +265,12 @@ def test_a_second_fault_is_sure_from_a_higher_bar_on() -> None:
 
     assert accused(judgement) == accused(judgement, 2.0) == ("eval.metric_bug",)
     assert accused(judgement, 4.0) == ()
+
+
+@pytest.mark.parametrize(("learned", "status"), [(True, "proved"), (False, "unfinished")])
+def test_what_stood_still_has_to_learn_once_it_moves(learned: bool, status: str) -> None:
+    """Steps alone are no repair of an optimizer that was never stepped."""
+    before = Reading(label="placebo", status="finished", log_odds=3.0, seen=True, steps=10, learned=False)
+    after = Reading(label="repaired", cause="optimizer.never_stepped", status="finished", steps=10, learned=learned)
+
+    assert compare([before], [after], 0.0).status == status

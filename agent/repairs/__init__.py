@@ -232,6 +232,7 @@ ALTERNATIVES: Final[dict[str, tuple[Repair, ...]]] = {
     "graph.non_differentiable_op": (attached.attached,),
     "init.symmetric": (initial.equal_values,),
     "init.wrong_scale": (initial.own_scale,),
+    "loss.wrong_for_task": (measure.several_labels,),
     "loss.term_dominates": (
         values.term_dominates_by_far,
         values.term_dominates_by_most,

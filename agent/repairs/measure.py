@@ -45,6 +45,26 @@ def wrong_for_task(accused: Accused) -> Patch | None:
     return None
 
 
+def several_labels(accused: Accused) -> Patch | None:
+    """Labels that can be true at once: a yes or no for each of them instead of one softmax over all."""
+    calls = [f for f in accused.run.facts("loss_call") if f.data.get("function") == "cross_entropy"]
+    if not any((f.data.get("input_shape") or [0])[1:] == (f.data.get("target_shape") or [1])[1:] for f in calls):
+        return None
+    summary = (
+        "use the binary cross entropy: several labels can be true at once, and softmax makes them share one certainty"
+    )
+    for source in accused.sources:
+        edits = Edits(source)
+        for name, other in (("cross_entropy", WITH_LOGITS), ("CrossEntropyLoss", "BCEWithLogitsLoss")):
+            for call in accused.suspects(source.calls(name), source) if name == "cross_entropy" else source.calls(name):
+                _, end = source.span(call.func)
+                edits.cut(end - len(name), end, other)
+        patch = accused.patch(summary, edits)
+        if patch is not None:
+            return patch
+    return None
+
+
 def metric_bug(accused: Accused) -> Patch | None:
     """Decide by the sign of one logit, by the largest of several along the classes."""
     for source in accused.sources:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from aitia.engine.case import Case, nanmedian
+from aitia.engine.case import Case, nanmedian, phase_means
 from aitia.engine.causes import eval_mode_not_eval, eval_preprocessing_mismatch
 from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, WEAK, Cause, Weight, against, supports, symptom
 from aitia.engine.printed import impossible
@@ -22,6 +22,10 @@ WELL = 0.7
 BELOW = 0.4
 """Share of what guessing gives; a model that learned something else still hits about as much as guessing."""
 AT_CHANCE = 0.08
+CLOSE = 0.01
+"""Difference of two accuracies that are the same figure."""
+MANY = 6
+"""Evaluations at the end among which it is looked for."""
 AGREE = 0.5
 """Share of the way from chance to 1 that labels of nearest neighbours agree, where a model can learn from them."""
 ROUNDED = 1e-4
@@ -53,6 +57,8 @@ def weigh(case: Case) -> Iterator[Weight]:
             continue
         last = float(np.median(printed[-3:]))
         gap = abs(last - ours.last)
+        if evaluation and _among(case, last):
+            continue  # of several evaluations it is another one's
         if (len(printed) < 2 or ours.n < 2) and gap < 2 * FAR:
             continue  # of a single value more is asked
         constant = (
@@ -78,6 +84,17 @@ def weigh(case: Case) -> Iterator[Weight]:
         if case.learned:
             yield symptom(MODERATE, f"the loss falls from {case.loss.first:.3g} to {case.loss.last:.3g} all the while")
         return
+
+
+def _among(case: Case, value: float) -> bool:
+    """Whether some evaluation near the end has that accuracy: a program may evaluate on more than one set."""
+    calls = case.calls(grad=False)
+    late = calls["step"] >= 0.8 * case.n_steps
+    known = [*calls["accuracy"][late], *case.eval_curve("accuracy").values[-MANY:]]
+    for site in {int(s) for s in calls["site"][late]}:
+        own = phase_means({k: v[calls["site"] == site] for k, v in calls.items()}, "accuracy").values
+        known += own[-MANY:].tolist()
+    return any(abs(v - value) < CLOSE for v in known)
 
 
 def _miscounted(case: Case) -> Iterator[Weight]:

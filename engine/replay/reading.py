@@ -55,6 +55,10 @@ class Reading(Record):
     """Last accuracy that was recomputed, in evaluation where there is one."""
     explained: float | None = None
     """Share of the targets' variance that training explains at the end, where errors are squared: without a unit."""
+    told: float | None = None
+    """The largest of the last errors that the program itself printed."""
+    sees_past: bool = True
+    """Whether later outputs of a sequence depend on earlier inputs, where that was tried."""
     recall: float | None = None
     """Mean recall over the classes, in evaluation where there is one."""
     optimizers: int = 1
@@ -98,6 +102,8 @@ def read(played: Played, cause: str, recorded: Run) -> Reading:
         accuracy=_accuracy(case),
         recall=_recall(case),
         explained=_explained(case),
+        told=_told(case),
+        sees_past=all(f.data.get("sees_past") is not False for f in case.probes.get("causal", [])),
         same_as_recorded=same_losses(run, recorded),
         optimizers=len(run.optimizers),
         learned=case.learned,
@@ -117,6 +123,11 @@ def same_losses(run: Run, recorded: Run) -> bool:
     mine, theirs = run.table("backward")["loss"], recorded.table("backward")["loss"]
     n = min(len(mine), len(theirs))
     return n > 0 and bool(np.array_equal(mine[:n], theirs[:n], equal_nan=True))
+
+
+def _told(case: Case) -> float | None:
+    errors = [abs(p.value) for p in case.log if p.loss]
+    return _number(max(errors[-LAST:])) if errors else None
 
 
 def _accuracy(case: Case) -> float | None:

@@ -36,6 +36,8 @@ OTHER_MODE = 4.0
 """So many times the noise of an epoch that may cost: dropout of a half takes a fifth of the accuracy of a short run."""
 MOVING_TARGET = frozenset({"graph.target_not_detached", "graph.detach_in_generator_step"})
 """Causes in which the loss is no outcome: its target, or its opponent, moves once the gradient is right."""
+FOLLOWS = {"graph.target_not_detached": ("graph.non_differentiable_op", "graph.no_grad_region")}
+"""What a right repair looks like: parameters of a target that is detached get no gradient, wherever they are held."""
 BEYOND_START = 1.5
 """A loss that ends this many times above where the placebo ended is worse, whatever the seed."""
 OTHER_UNITS = frozenset({"data.unscaled_target"})
@@ -101,7 +103,7 @@ def _judge(before: Reading, after: Reading, threshold: float) -> Comparison:
         return Comparison(status="refuted", reason=wrong)
     if after.seen and after.log_odds > threshold - MODERATE:
         return Comparison(status="inconclusive", reason=f"the mechanism is weaker, but not gone: {after.statement}")
-    new = [c for c in after.surely if c not in before.accused]
+    new = [c for c in after.surely if c not in before.accused and c not in FOLLOWS.get(after.cause, ())]
     left = [c for c in after.accused if c in before.accused]
     if new or after.symptoms or left:
         others = ", ".join([*new, *left]) or " and ".join(after.symptoms)
@@ -111,7 +113,7 @@ def _judge(before: Reading, after: Reading, threshold: float) -> Comparison:
     return Comparison(status="proved", reason="")
 
 
-def _unlearned(before: Reading, after: Reading) -> str | None:
+def _unlearned(before: Reading, after: Reading) -> str | None:  # noqa: PLR0911 - one reason each
     """What the changed program still does not learn."""
     found = _said_at_last(before, after)
     if after.cause in JUDGED_BY_RECALL and after.recall is not None and not found:
@@ -119,11 +121,22 @@ def _unlearned(before: Reading, after: Reading) -> str | None:
     if after.cause in OTHER_UNITS and (after.explained or 0.0) < LEARNED_SHARE and not _falls(after, LEARNED_LOSS):
         share = "" if after.explained is None else f": {100 * after.explained:.0f} % of the variance is explained"
         return f"the targets are still not learned{share}"
+    if after.cause in OTHER_UNITS and before.told and after.told is not None and after.told > FALLEN * before.told:
+        return f"what the program prints is no better: {after.told:.3g} after {before.told:.3g}"
+    if not after.sees_past and after.cause == "model.causal_leak":
+        return "no position sees an earlier one any more"
+    if after.cause in STOOD_STILL and not _below(after, before):
+        return f"the loss ends no lower than without any step: {after.loss_last} after {before.loss_last}"
     if after.cause in STOOD_STILL and not after.learned:
         return f"nothing is learned all the same: the loss goes from {after.loss_first} to {after.loss_last}"
     if after.accuracy is not None and not after.learned and not before.learned and not found:
         return f"the program still does not learn: accuracy {after.accuracy:.2f}"
     return None
+
+
+def _below(after: Reading, before: Reading) -> bool:
+    """Whether the loss ended lower, as far as both are known."""
+    return after.loss_last is None or before.loss_last is None or after.loss_last < before.loss_last
 
 
 def _intervention(before: Reading, after: Reading, threshold: float) -> Comparison | None:

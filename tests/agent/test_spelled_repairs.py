@@ -144,3 +144,21 @@ def test_groups_that_repeat_a_rate_change_with_it(tmp_path: Path) -> None:
     found = [p.files["train.py"] for p in patches_for(run, accuse("optimizer.lr_too_low", 2))]
 
     assert found == [source.replace("1e-7", "1e-06"), source.replace("1e-7", "5e-06")]
+
+
+@pytest.mark.parametrize(
+    ("source", "old", "new"),
+    [
+        ("loss = F.cross_entropy(net(x), tags)\n", "cross_entropy", "binary_cross_entropy_with_logits"),
+        ("f = nn.CrossEntropyLoss()\nloss = f(net(x), tags)\n", "CrossEntropyLoss", "BCEWithLogitsLoss"),
+    ],
+)
+def test_labels_that_can_be_true_at_once_are_decided_one_by_one(
+    tmp_path: Path, source: str, old: str, new: str
+) -> None:
+    """Where targets have the shape of the logits; where they are class ids, the softmax stays."""
+    for target, expected in (([8, 5], [source.replace(old, new)]), ([8], [])):
+        facts = {"function": "cross_entropy", "input_shape": [8, 5], "target_shape": target, "n_classes": 5}
+        run = run_of(tmp_path / str(len(target)), source, facts=(("loss_call", 1, facts, None),))
+
+        assert [p.files["train.py"] for p in patches_for(run, accuse("loss.wrong_for_task", 1))] == expected

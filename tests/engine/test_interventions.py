@@ -274,3 +274,26 @@ def test_what_stood_still_has_to_learn_once_it_moves(learned: bool, status: str)
     after = Reading(label="repaired", cause="optimizer.never_stepped", status="finished", steps=10, learned=learned)
 
     assert compare([before], [after], 0.0).status == status
+
+
+@pytest.mark.parametrize(
+    ("cause", "reading", "status"),
+    [
+        ("model.causal_leak", {"sees_past": False}, "unfinished"),
+        ("model.causal_leak", {"sees_past": True}, "proved"),
+        ("optimizer.never_stepped", {"loss_last": 1.1}, "unfinished"),
+        ("optimizer.never_stepped", {"loss_last": 0.5}, "proved"),
+        ("data.unscaled_target", {"explained": 0.9, "told": 240.0}, "unfinished"),
+        ("data.unscaled_target", {"explained": 0.9, "told": 30.0}, "proved"),
+        ("graph.target_not_detached", {"surely": ("graph.non_differentiable_op",)}, "proved"),
+        ("graph.detached_term", {"surely": ("graph.non_differentiable_op",)}, "unfinished"),
+    ],
+)
+def test_what_a_repair_must_still_do_depends_on_the_cause(cause: str, reading: dict[str, Any], status: str) -> None:
+    """A mask that hides the past too, steps that do harm, and figures in another unit are no repair."""
+    before = Reading(
+        label="placebo", cause=cause, status="finished", log_odds=3.0, seen=True, steps=10, loss_last=1.0, told=250.0
+    )
+    after = Reading(label="repaired", cause=cause, status="finished", steps=10, loss_last=0.4, told=200.0)
+
+    assert compare([before], [after.model_copy(update=reading)], 0.0).status == status

@@ -230,7 +230,10 @@ ALTERNATIVES: Final[dict[str, tuple[Repair, ...]]] = {
     ),
     "graph.no_grad_region": (attached.attached,),
     "graph.non_differentiable_op": (attached.attached,),
-    "init.symmetric": (initial.equal_values,),
+    "init.symmetric": (
+        initial.equal_values,
+        initial.random_parameters,
+    ),
     "init.wrong_scale": (initial.own_scale,),
     "loss.wrong_for_task": (measure.several_labels,),
     "loss.term_dominates": (
@@ -242,6 +245,7 @@ ALTERNATIVES: Final[dict[str, tuple[Repair, ...]]] = {
         initial.no_offset,
         config.lr_too_high,
     ),
+    "model.output_activation_range": (graph.without_the_last_layer,),
     "model.no_position_signal": (positions.no_position_signal,),
     "model.saturated_units": (attached.rectified,),
     "numerics.divide_by_zero_scale": (attached.divided_in_place,),

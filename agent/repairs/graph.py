@@ -193,6 +193,25 @@ def output_activation_range(accused: Accused) -> Patch | None:
     return None
 
 
+def without_the_last_layer(accused: Accused) -> list[Patch]:
+    """Layers that a list holds, an activation behind each of them: the last one is left out."""
+    found: list[Patch] = []
+    for source in accused.sources:
+        for call in source.calls("Sequential"):
+            last = call.args[-1] if call.args else None
+            if (
+                last is None
+                or last.star != "*"
+                or not isinstance(last.value, (cst.Name, cst.Attribute, cst.List, cst.ListComp))
+            ):
+                continue
+            edits = Edits(source)
+            edits.replace(last.value, f"{source.code(last.value)}[:-1]")
+            patch = accused.patch("let the output be linear, without the last activation of the list", edits)
+            found += [patch] if patch is not None else []
+    return found
+
+
 def _without_call(accused: Accused, names: tuple[str, ...], summary: str) -> Patch | None:
     for source in accused.sources:
         found = [c for c in source.calls(*names) if source.line(c) in accused.lines(source)]

@@ -58,6 +58,33 @@ def symmetric(accused: Accused) -> Patch | None:
     return None
 
 
+def random_parameters(accused: Accused) -> Patch | None:
+    """Matrices that are parameters of their own and filled with one number: drawn at random, scaled by their size."""
+    for source in accused.sources:
+        edits, changed = Edits(source), 0
+        for call in source.calls("Parameter"):
+            value = positional(call)[0].value if positional(call) else None
+            filled = [] if value is None else source.calls("zeros", "ones", "full", within=value)
+            if len(filled) != 1 or value is None or (sizes := _sizes(source, filled[0])) is None:
+                continue
+            edits.replace(value, f"torch.randn({', '.join(sizes)}) / ({sizes[0]}) ** 0.5")
+            changed += 1
+        patch = accused.patch("initialize at random, which tells the units apart", edits) if changed else None
+        if patch is not None:
+            return patch
+    return None
+
+
+def _sizes(source: Source, call: cst.Call) -> list[str] | None:
+    """The sizes of a matrix that is made, as they are written; None for a vector."""
+    given = [a.value for a in positional(call)]
+    if given and isinstance(given[0], (cst.Tuple, cst.List)):
+        sizes = [source.code(e.value) for e in given[0].elements]
+    else:
+        sizes = [] if last_name(call.func) == "full" else [source.code(g) for g in given]
+    return sizes if len(sizes) > 1 else None
+
+
 def equal_values(accused: Accused) -> list[Patch]:
     """Drop what gives all weights one value: copies of constants, entries that are set, data that are replaced."""
     return _dropped(accused, CONSTANTS, "keep the random initialization, which tells the units apart", numbers=True)

@@ -20,6 +20,8 @@ SECOND_FAULT = 2.0
 """Log-odds above the bar that a cause needs which only the repaired run shows: two faults are rarer than one."""
 CURVE_POINTS = 120
 """Enough for a picture; the recordings themselves are gone when the proof is over."""
+OWN = 2.0
+"""Within this factor of the training loss, a printed error may be that loss, averaged or of another batch."""
 LAST = 5
 """Batches at the end that an outcome is read from."""
 
@@ -56,7 +58,7 @@ class Reading(Record):
     explained: float | None = None
     """Share of the targets' variance that training explains at the end, where errors are squared: without a unit."""
     told: float | None = None
-    """The largest of the last errors that the program itself printed."""
+    """The largest of the last errors that the program itself printed, besides its training loss."""
     sees_past: bool = True
     """Whether later outputs of a sequence depend on earlier inputs, where that was tried."""
     recall: float | None = None
@@ -126,7 +128,8 @@ def same_losses(run: Run, recorded: Run) -> bool:
 
 
 def _told(case: Case) -> float | None:
-    errors = [abs(p.value) for p in case.log if p.loss]
+    loss = abs(case.loss.last)
+    errors = [abs(p.value) for p in case.log if p.loss and not loss / OWN < abs(p.value) < OWN * loss]
     return _number(max(errors[-LAST:])) if errors else None
 
 

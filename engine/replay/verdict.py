@@ -103,10 +103,11 @@ def _judge(before: Reading, after: Reading, threshold: float) -> Comparison:
         return Comparison(status="refuted", reason=wrong)
     if after.seen and after.log_odds > threshold - MODERATE:
         return Comparison(status="inconclusive", reason=f"the mechanism is weaker, but not gone: {after.statement}")
+    signs = [s for s in after.symptoms if s != "diverged" or after.cause not in MOVING_TARGET]
     new = [c for c in after.surely if c not in before.accused and c not in FOLLOWS.get(after.cause, ())]
     left = [c for c in after.accused if c in before.accused]
-    if new or after.symptoms or left:
-        others = ", ".join([*new, *left]) or " and ".join(after.symptoms)
+    if new or signs or left:
+        others = ", ".join([*new, *left]) or " and ".join(signs)
         return Comparison(status="unfinished", reason=f"the mechanism is gone, but not all is well: {others}")
     if (left_over := _unlearned(before, after)) is not None:
         return Comparison(status="unfinished", reason=f"the mechanism is gone, but {left_over}")
@@ -121,8 +122,10 @@ def _unlearned(before: Reading, after: Reading) -> str | None:  # noqa: PLR0911 
     if after.cause in OTHER_UNITS and (after.explained or 0.0) < LEARNED_SHARE and not _falls(after, LEARNED_LOSS):
         share = "" if after.explained is None else f": {100 * after.explained:.0f} % of the variance is explained"
         return f"the targets are still not learned{share}"
-    if after.cause in OTHER_UNITS and before.told and after.told is not None and after.told > FALLEN * before.told:
-        return f"what the program prints is no better: {after.told:.3g} after {before.told:.3g}"
+    if after.cause in OTHER_UNITS and (before.told is None or after.told is None):
+        return "nothing that the program prints tells whether its predictions, in their own unit, are better"
+    if after.cause in OTHER_UNITS and (after.told or 0.0) > FALLEN * (before.told or 0.0):
+        return f"what the program prints is no better: {after.told} after {before.told}"
     if not after.sees_past and after.cause == "model.causal_leak":
         return "no position sees an earlier one any more"
     if after.cause in STOOD_STILL and not _below(after, before):

@@ -162,3 +162,27 @@ def test_labels_that_can_be_true_at_once_are_decided_one_by_one(
         run = run_of(tmp_path / str(len(target)), source, facts=(("loss_call", 1, facts, None),))
 
         assert [p.files["train.py"] for p in patches_for(run, accuse("loss.wrong_for_task", 1))] == expected
+
+
+@pytest.mark.parametrize(
+    ("cause", "source", "old", "new"),
+    [
+        (
+            "init.symmetric",
+            "a = nn.Parameter(torch.full((64, n), 0.1))\nb = nn.Parameter(torch.ones(n, 10) * 0.1)\n"
+            "c = nn.Parameter(torch.zeros(10))\n",
+            ("torch.full((64, n), 0.1)", "torch.ones(n, 10) * 0.1"),
+            ("torch.randn(64, n) / (64) ** 0.5", "torch.randn(n, 10) / (n) ** 0.5"),
+        ),
+        ("model.output_activation_range", "net = nn.Sequential(*layers)\n", ("*layers",), ("*layers[:-1]",)),
+    ],
+)
+def test_parameters_and_lists_of_layers_are_repaired_where_they_are_made(
+    tmp_path: Path, cause: str, source: str, old: tuple[str, ...], new: tuple[str, ...]
+) -> None:
+    """Biases stay zero; the last layer of a list goes."""
+    expected = source
+    for a, b in zip(old, new, strict=True):
+        expected = expected.replace(a, b)
+
+    assert expected in [p.files["train.py"] for p in patches_for(run_of(tmp_path, source), accuse(cause))]

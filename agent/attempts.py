@@ -17,7 +17,7 @@ from aitia.engine.reason import diagnose
 from aitia.engine.records import CausalHypothesis, Diagnosis, Fix, Verification
 from aitia.engine.replay.nursery import NurseryError
 from aitia.engine.replay.replay import Replays, repeatable
-from aitia.engine.replay.verdict import Comparison
+from aitia.engine.replay.verdict import OTHER_UNITS, Comparison
 from aitia.engine.store.reader import Run
 
 MAX_TRIED = 4
@@ -185,6 +185,8 @@ def _rest(replays: Replays, prover: Prover, attempt: Attempt, writer: Writer, fa
     played = prover.repaired.get(attempt.hypothesis.cause)
     if attempt.proof.status != "unfinished" or faults <= 1 or played is None or played.run is None:
         return []
+    if attempt.hypothesis.cause in OTHER_UNITS:
+        return []  # what comes after is measured in the new unit, and cannot tell whether this one did any good
     left = diagnose(played.run)
     others = tuple(h for h in left.hypotheses if h.cause != attempt.hypothesis.cause)
     if not others:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from aitia.engine.case import Case, nanmedian, phase_means
+from aitia.engine.case import Case, Floats, nanmedian, phase_means
 from aitia.engine.causes import eval_mode_not_eval, eval_preprocessing_mismatch
 from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, WEAK, Cause, Weight, against, supports, symptom
 from aitia.engine.printed import impossible
@@ -22,6 +22,8 @@ WELL = 0.7
 BELOW = 0.4
 """Share of what guessing gives; a model that learned something else still hits about as much as guessing."""
 AT_CHANCE = 0.08
+WAVERS = 0.2
+"""Spread of a ratio, against itself, that batches of another size make."""
 CLOSE = 0.01
 """Difference of two accuracies that are the same figure."""
 MANY = 6
@@ -59,6 +61,8 @@ def weigh(case: Case) -> Iterator[Weight]:
         gap = abs(last - ours.last)
         if evaluation and _among(case, last):
             continue  # of several evaluations it is another one's
+        if ours is case.hits and not _proportional(printed, ours.values):
+            continue  # another figure: a gain, a recall, a score
         if (len(printed) < 2 or ours.n < 2) and gap < 2 * FAR:
             continue  # of a single value more is asked
         constant = (
@@ -84,6 +88,15 @@ def weigh(case: Case) -> Iterator[Weight]:
         if case.learned:
             yield symptom(MODERATE, f"the loss falls from {case.loss.first:.3g} to {case.loss.last:.3g} all the while")
         return
+
+
+def _proportional(printed: list[float], hits: Floats) -> bool:
+    """Whether the printed figure is the hits, counted over another number of samples."""
+    n = min(len(printed), len(hits))
+    if n < FEWEST:
+        return False
+    ratios = np.asarray(printed[-n:]) / np.maximum(hits[-n:], 1e-6)
+    return bool(np.std(ratios) < WAVERS * np.mean(ratios))
 
 
 def _among(case: Case, value: float) -> bool:

@@ -36,7 +36,7 @@ MAX_NOTES = 12
 NOTE_CHARACTERS = 300
 """A note quotes the model, which may have written anything at any length."""
 NOTHING_TO_WEIGH = "there is nothing to weigh, so the model was not asked"
-FLOOR = 0.08
+FLOOR = 0.15
 """A cause that the engine gives less than this, a mere trace, is not lifted by a model's opinion."""
 
 

@@ -30,7 +30,7 @@ from aitia.engine.store.reader import Run, open_run, runs_root
 from aitia.engine.store.schema import NARROW
 from aitia.tools.result import ToolResult
 
-GRAVE = 0.8
+GRAVE = 0.9
 """Confidence from which an accused cause is critical: one decisive measurement reaches it."""
 METRICS = tuple(name for name in NARROW["step"] if name not in {"step", "time"})
 """What can be a target metric or have a threshold."""

@@ -29,7 +29,7 @@ from aitia.engine.symptoms import Symptom, symptoms
 
 LINK_PENALTY = 6.0
 """Log-odds that a link in an established chain loses: it needs evidence of its own to be named beside its origin."""
-WORTH_SHOWING = 0.4
+WORTH_SHOWING = 0.45
 """Suspects that would have less than this if they stood alone are left out of the answer."""
 MAX_WEIGHTS = 6
 """Evidence shown per hypothesis; the strongest tell enough."""

@@ -300,6 +300,10 @@ def bounded(run: Run, hypothesis: CausalHypothesis, check: Invariant) -> Invaria
     return replace(check, steps=max(LONG_STEPS, 2 * (hypothesis.onset_step or 0)))
 
 
+NOTHING_ACCUSED = "assert accused == [], f\"accused: {', '.join(accused)}\""
+"""The last line of a test by diagnosis."""
+
+
 def by_diagnosis(cause: str) -> Invariant:
     """The assertion that nothing is accused any more: the whole program is run and judged.
 
@@ -308,7 +312,7 @@ def by_diagnosis(cause: str) -> Invariant:
     return Invariant(
         f"is_free_of_{cause.partition('.')[2]}",
         f"aitia no longer accuses {cause}, nor surely anything else in its place.",
-        f'accused = sorted(causes(run, suspected="{cause}"))\n\nassert accused == [], f"accused: {{accused}}"',
+        f'accused = sorted(causes(run, suspected="{cause}"))\n\n{NOTHING_ACCUSED}',
         ("causes",),
         None,
     )

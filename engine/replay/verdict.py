@@ -139,7 +139,8 @@ def _unlearned(before: Reading, after: Reading) -> str | None:  # noqa: PLR0911 
 
 def _below(after: Reading, before: Reading) -> bool:
     """Whether the loss ended lower, as far as both are known."""
-    return after.loss_last is None or before.loss_last is None or after.loss_last < before.loss_last
+    was, now = _at_the_end(before), _at_the_end(after)
+    return was is None or now is None or now < was
 
 
 def _intervention(before: Reading, after: Reading, threshold: float) -> Comparison | None:

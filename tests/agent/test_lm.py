@@ -211,8 +211,12 @@ def test_required_means_required(run: Run, tmp_path: Path) -> None:
         answer(run, require_llm=True)
 
 
-def test_what_would_be_sent_for_a_change_can_be_read_first(tmp_path: Path, run: Run) -> None:
+def test_what_would_be_sent_for_a_change_can_be_read_first(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The script as it is, with cause and evidence; or why nothing would be sent."""
+    assert repair_prompt(run).startswith("For optimizer.stale_param_reference there is a codemod")
+    monkeypatch.setattr("aitia.agent.fix.patches_for", lambda *_: [])
     text = repair_prompt(run)
 
     assert "optimizer = torch.optim.SGD(model.parameters(), lr=0.1)" in text

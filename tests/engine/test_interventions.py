@@ -175,11 +175,12 @@ def test_an_accuracy_that_was_given_away_may_fall_as_long_as_something_is_learne
     ("cause", "changed", "status"),
     [
         ("data.unscaled_target", {"loss_first": 1.1, "loss_last": 1.0, "explained": 0.02}, "unfinished"),
-        ("data.unscaled_target", {"loss_first": 1.1, "loss_last": 0.3, "explained": 0.7}, "proved"),
-        ("data.unscaled_target", {"loss_first": 1.1, "loss_last": 0.3}, "proved"),
+        ("data.unscaled_target", {"loss_first": 1.1, "loss_last": 0.3, "explained": 0.7, "told": 30.0}, "proved"),
+        ("data.unscaled_target", {"loss_first": 1.1, "loss_last": 0.3, "told": 30.0}, "proved"),
+        ("data.unscaled_target", {"loss_first": 1.1, "loss_last": 0.3, "explained": 0.7}, "unfinished"),
         ("data.unscaled_target", {"loss_first": 1.1, "loss_last": 1.0}, "unfinished"),
         ("optimizer.never_stepped", {"loss_first": 0.2, "loss_last": 0.11}, "refuted"),
-        ("optimizer.never_stepped", {"loss_first": 0.2, "loss_last": 0.11, "optimizers": 2}, "proved"),
+        ("optimizer.never_stepped", {"loss_first": 0.2, "loss_last": 0.11, "optimizers": 2}, "unfinished"),
         ("optimizer.never_stepped", {"loss_first": 0.2, "loss_last": 0.01}, "proved"),
         ("optimizer.never_stepped", {"loss_last": 0.3, "losses": (0.013, 0.01, 0.01)}, "proved"),
         ("loss.padding_counted", {"accuracy": 0.7, "loss_first": 2.0, "loss_last": 1.0, "learned": False}, "proved"),
@@ -188,7 +189,7 @@ def test_an_accuracy_that_was_given_away_may_fall_as_long_as_something_is_learne
 def test_a_loss_is_compared_where_its_unit_stays(cause: str, changed: dict[str, Any], status: str) -> None:
     """Standardized targets must be learned; an optimizer that steps at last must not make the same loss larger."""
     before = Reading(
-        label="placebo", status="finished", log_odds=3.0, seen=True, steps=10, accuracy=0.9, loss_last=0.013
+        label="placebo", status="finished", log_odds=3.0, seen=True, steps=10, accuracy=0.9, loss_last=0.013, told=250.0
     )
     after = Reading(label="repaired", cause=cause, status="finished", steps=10, **({"accuracy": 0.9} | changed))
 

@@ -9,7 +9,7 @@ from aitia.agent.diagnosis import answer
 from aitia.agent.incident import Incident
 from aitia.engine.drawing import svg
 from aitia.engine.records import CausalHypothesis, Diagnosis, Evidence, Fix
-from aitia.engine.replay.verdict import Reading
+from aitia.engine.replay.reading import Reading
 from aitia.engine.store.reader import Run
 
 CONTEXT_LINES = 3

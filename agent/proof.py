@@ -16,8 +16,9 @@ from aitia.agent import regression
 from aitia.agent.invariants import Invariant, bounded, by_diagnosis, invariant
 from aitia.agent.mutants import Mutant, mutants
 from aitia.engine.records import CausalHypothesis, Record, Rung, Verification
+from aitia.engine.replay.reading import Reading, read
 from aitia.engine.replay.replay import Played, Replays, Trial
-from aitia.engine.replay.verdict import Comparison, Reading, compare, present_from, read
+from aitia.engine.replay.verdict import Comparison, compare, present_from
 from aitia.engine.replay.vocabulary import Change, parse
 from aitia.engine.store.reader import Run
 

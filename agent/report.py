@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from aitia.agent.dossier import RUNGS, Dossier
-from aitia.engine.replay.verdict import Reading
+from aitia.engine.replay.reading import Reading
 from aitia.tools.trust import untrusted
 
 STYLE: Final = Path(__file__).with_name("report.css")

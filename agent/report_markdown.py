@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from aitia.agent.dossier import RUNGS, Dossier
-from aitia.engine.replay.verdict import Reading
+from aitia.engine.replay.reading import Reading
 from aitia.tools.trust import untrusted
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|<>~@-])")

@@ -111,14 +111,12 @@ def causes(run: Run, *, suspected: str | None = None) -> set[str]:
     fault: two at once are rarer than one.
     """
     from aitia.engine.case import Case
-    from aitia.engine.reason import calibration, confidence, judge
-    from aitia.engine.replay.reading import SECOND_FAULT
+    from aitia.engine.reason import judge
+    from aitia.engine.replay.reading import SECOND_FAULT, accused
 
-    bar = calibration()["bar"]
-    more = {} if suspected is None else {suspected: 0.0}
-    usual = 0.0 if suspected is None else SECOND_FAULT
-    found = judge(Case(run)).suspects
-    return {s.cause.id for s in found if confidence(s.score - more.get(s.cause.id, usual)) >= bar}
+    judgement = judge(Case(run))
+    found = set(accused(judgement))
+    return found if suspected is None else found & {suspected, *accused(judgement, SECOND_FAULT)}
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

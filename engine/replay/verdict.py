@@ -11,7 +11,7 @@ from typing import Literal
 
 from aitia.engine.causes.base import MODERATE
 from aitia.engine.records import Record
-from aitia.engine.replay.reading import Reading, accused, read, same_losses
+from aitia.engine.replay.reading import Reading
 
 CLEAR_ACCURACY = 0.05
 """Difference of two accuracies that is more than the noise of one epoch on small data."""
@@ -29,11 +29,6 @@ FLATTERED = frozenset({
 })  # fmt: skip
 """Causes that made the accuracy better than it is: with the answer no longer given away, the one batch left, or
 easy targets (padding, copies) no longer counted, it falls."""
-IN_TRAINING_MODE = frozenset({"loop.eval_mode_left_on", "eval.mode_not_eval"})
-"""Causes whose repair turns dropout and batch statistics on in training, or off in evaluation: so short a run may end
-lower with them, as long as it learns."""
-OTHER_MODE = 4.0
-"""So many times the noise of an epoch that may cost: dropout of a half takes a fifth of the accuracy of a short run."""
 MOVING_TARGET = frozenset({"graph.target_not_detached", "graph.detach_in_generator_step"})
 """Causes in which the loss is no outcome: its target, or its opponent, moves once the gradient is right."""
 FOLLOWS = {"graph.target_not_detached": ("graph.non_differentiable_op", "graph.no_grad_region")}
@@ -168,8 +163,6 @@ def _refutation(before: Reading, after: Reading, threshold: float) -> str | None
     what = "recall" if after.cause in JUDGED_BY_RECALL else "accuracy"
     was, now = getattr(before, what), getattr(after, what)
     clear = CLEAR_ACCURACY * (OTHER_SEED if after.seed != before.seed else 1.0)
-    if after.cause in IN_TRAINING_MODE and after.learned:
-        clear = max(clear, OTHER_MODE * CLEAR_ACCURACY)
     if after.cause in FLATTERED:
         was = now if after.learned or not before.learned or _falls(after) else was
     if was is not None and now is not None and now < was - clear:
@@ -231,6 +224,3 @@ def _gain(before: Reading, after: Reading) -> str:
     if before.loss_last is not None and after.loss_last is not None:
         return f"; loss at the end {before.loss_last:.4g} → {after.loss_last:.4g}"
     return ""
-
-
-__all__ = ["Comparison", "Reading", "accused", "compare", "present_from", "read", "same_losses"]

@@ -16,7 +16,7 @@ from aitia.agent.incident import Incident
 from aitia.agent.report import html
 from aitia.agent.report_markdown import markdown
 from aitia.engine.records import Diagnosis, Evidence, Fix, Verification
-from aitia.engine.replay.verdict import Reading
+from aitia.engine.replay.reading import Reading
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)> [click](http://evil) ![x](http://evil/x.png)"
 FIX = Fix(summary=EVIL, kind="codemod", diff=f"+{EVIL}\n+```\n")

@@ -16,8 +16,9 @@ from aitia.engine.causes.base import PRIOR, Weight
 from aitia.engine.reason import Judgement, Suspect
 from aitia.engine.replay.bench import BENEATH, ON_TOP
 from aitia.engine.replay.child import TABLES
+from aitia.engine.replay.reading import Reading, accused, read, same_losses
 from aitia.engine.replay.replay import Replays, Trial
-from aitia.engine.replay.verdict import Reading, accused, compare, present_from, read, same_losses
+from aitia.engine.replay.verdict import compare, present_from
 from aitia.engine.replay.vocabulary import CHANGES, Change, dump, load, parse
 
 HERE = Path(__file__).parent
@@ -210,18 +211,16 @@ def test_another_seed_may_do_a_little_worse(seed: int, accuracy: float, status: 
 @pytest.mark.parametrize(
     ("cause", "changed", "status"),
     [
-        ("graph.target_not_detached", {"loss_first": 0.027, "loss_last": 0.073}, "proved"),
-        ("graph.detached_term", {"loss_first": 0.027, "loss_last": 0.073}, "refuted"),
-        ("loop.eval_mode_left_on", {"accuracy": 0.47}, "proved"),
-        ("loop.eval_mode_left_on", {"accuracy": 0.4}, "refuted"),
-        ("loop.eval_mode_left_on", {"accuracy": 0.47, "learned": False}, "refuted"),
-        ("loop.missing_zero_grad", {"accuracy": 0.47}, "refuted"),
+        ("graph.target_not_detached", {"loss_first": 0.1, "loss_last": 0.3}, "proved"),
+        ("graph.detached_term", {"loss_first": 0.1, "loss_last": 0.3}, "refuted"),
+        ("loop.eval_mode_left_on", {"accuracy": 0.5}, "refuted"),
+        ("loop.missing_zero_grad", {"accuracy": 0.5}, "refuted"),
     ],
 )
 def test_an_outcome_counts_where_the_repair_leaves_its_meaning(
     cause: str, changed: dict[str, float], status: str
 ) -> None:
-    """The loss against a target that moves may rise; with dropout in training a short run may end a little lower."""
+    """The loss against a target that moves may rise; accuracy may not fall, whatever mode the repair changes."""
     before = Reading(label="placebo", status="finished", log_odds=3.0, seen=True, steps=10, accuracy=0.63)
     after = Reading(label="repaired", cause=cause, status="finished", steps=10, **({"accuracy": 0.63} | changed))
 

@@ -114,13 +114,13 @@ class Watch(Observer):
         if self._said is None:
             return
         classes, signs, width = self._said
-        for side in (left, right):
-            if side.numel() == classes.numel() and side.dtype is classes.dtype:
-                same = bool(torch.equal(side.reshape(-1), classes.reshape(-1)))
-                place.single += same and width == 1 and side.numel() > 1 and not bool(side.any())
-                place.matched += same and width > 1
-            if signs is not None and side.numel() == signs.numel():
-                place.matched += bool(torch.equal(side.reshape(-1).bool(), signs))
+        alike = [s for s in (left, right) if s.numel() == classes.numel() and s.dtype is classes.dtype]
+        same = any(torch.equal(s.reshape(-1), classes.reshape(-1)) for s in alike)
+        signed = signs is not None and any(
+            torch.equal(s.reshape(-1).bool(), signs) for s in (left, right) if s.numel() == signs.numel()
+        )
+        place.single += same and width == 1 and classes.numel() > 1
+        place.matched += signed or (same and width > 1)
 
     def _place(self, left: Tensor, right: Tensor) -> _Place | None:
         frame, name = next(user_frames(), (None, ""))

@@ -7,6 +7,7 @@ from typing import Final
 
 from aitia.agent.repairs import (
     accumulation,
+    again,
     apart,
     artifact,
     attached,
@@ -51,6 +52,7 @@ from aitia.agent.repairs import (
     tables,
     terms,
     tracking,
+    typed,
     types,
     values,
 )
@@ -77,7 +79,7 @@ REPAIRS: Final[dict[str, Repair]] = {
     "data.label_shift_error": shifts.label_shift_error,
     "data.nan_or_inf_input": data.nan_or_inf_input,
     "data.order_not_shuffled": state.order_not_shuffled,
-    "data.repeated_batch": state.repeated_batch,
+    "data.repeated_batch": again.batch_kept,
     "data.supervision_field_dropped": measure.supervision_field_dropped,
     "data.targets_mostly_masked": measure.supervision_field_dropped,
     "data.unscaled_input": data.unscaled_input,
@@ -192,14 +194,20 @@ ALTERNATIVES: Final[dict[str, tuple[Repair, ...]]] = {
     ),
     "data.order_not_shuffled": (ordered.order_not_shuffled,),
     "data.repeated_batch": (
+        state.repeated_batch,
         batches.repeated_batch,
         carried.batch_of_an_object,
+        again.batch_again,
     ),
     "data.targets_mostly_masked": (masked.targets_mostly_masked,),
     "data.unscaled_input": (scaling.unscaled_input,),
     "data.unscaled_target": (values.unscaled_target,),
     "dtype.mismatch": (
         carried.float64_parameter,
+        typed.mask_cast,
+        typed.all_lookups,
+        typed.cast_at_the_source,
+        typed.input_and_target,
         types.cast_at_the_model,
         types.cast_operands,
     ),

@@ -25,7 +25,7 @@ _PATTERNS = (
     "normalized_shape",
     "running_mean should contain",
     "The size of tensor",
-    "same number of dimensions|must have the same size|inconsistent tensor size|Expected target size|Expected \\d+D.*input|expected \\d+D.*input|Dimension out of range|stack expects each tensor to be equal size|Using a target size .* that is different|Target size .* must be the same as input size|mat1 and mat2|batch1|does not match the broadcast shape|doesn't match the broadcast shape|embed_dim|could not broadcast",
+    r"same number of dimensions|must have the same size|inconsistent tensor size|Expected target size|Expected \d+D.*input|expected \d+D.*input|Dimension out of range|stack expects each tensor to be equal size|Using a target size .* that is different|Target size .* must be the same as input size|mat1 and mat2|^(?!.*dtype).*batch1|does not match the broadcast shape|doesn't match the broadcast shape|embed_dim|could not broadcast",
 )
 """Wording of torch's own errors."""
 

@@ -25,6 +25,7 @@ from aitia.engine.patterns_flow import (
     cuts,
     guards,
     ignored_labels,
+    large_epsilons,
     lengths,
     logged,
     optimizers,
@@ -32,6 +33,7 @@ from aitia.engine.patterns_flow import (
     sample_reads,
     stoppers,
     target_makers,
+    unadded_returns,
 )
 from aitia.engine.patterns_more import (
     attention_masks,
@@ -189,6 +191,7 @@ FINDERS: dict[str, tuple[Finder, ...]] = {
         calls("MultiheadAttention", "TransformerEncoderLayer", "TransformerDecoderLayer"),
     ),
     "model.capacity_bottleneck": (widths,),
+    "model.residual_or_norm_misplaced": (large_epsilons, unadded_returns),
     "model.saturated_units": (steep_factors,),
     "model.dead_units": (calls("constant_", "fill_"),),
     "graph.detach_in_generator_step": (calls("detach"),),

@@ -216,3 +216,34 @@ def sample_reads(tree: ast.Module) -> Iterator[int]:
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef) and node.name in {"__getitem__", "__iter__", "__getitems__"}:
             yield from (s.lineno for s in node.body if not isinstance(s, ast.Expr) or isinstance(s.value, ast.Call))
+
+
+def large_epsilons(tree: ast.Module) -> Iterator[int]:
+    """Norms that are made with an epsilon far above those in use, and names that hold one."""
+    for call in all_calls(tree):
+        name = last_name(call.func)
+        second = [] if name == "GroupNorm" else call.args[1:2]
+        if "Norm" in name and any(_large(v) for v in [*(k.value for k in call.keywords if k.arg == "eps"), *second]):
+            yield call.lineno
+    yield from (line for name, line, value in assignments(tree) if "eps" in name.lower() and _large(value))
+
+
+def _large(value: ast.expr) -> bool:
+    """A number above the epsilons of all libraries, 1e-3 at most."""
+    number = value.value if isinstance(value, ast.Constant) else None
+    return isinstance(number, (int, float)) and not isinstance(number, bool) and number > 1e-2
+
+
+def unadded_returns(tree: ast.Module) -> Iterator[int]:
+    """What modules that are made many times give out without adding anything."""
+    repeats = (ast.ListComp, ast.GeneratorExp, *LOOPS)
+    many = {last_name(c.func) for node in ast.walk(tree) if isinstance(node, repeats) for c in all_calls(node)}
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.ClassDef) or node.name not in many:
+            continue
+        for method in node.body:
+            if not isinstance(method, ast.FunctionDef) or method.name not in {"forward", "__call__"}:
+                continue
+            inside = list(ast.walk(method))
+            if not any(isinstance(n, (ast.BinOp, ast.AugAssign)) and isinstance(n.op, ast.Add) for n in inside):
+                yield from (n.lineno for n in inside if isinstance(n, ast.Return))

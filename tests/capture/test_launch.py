@@ -201,7 +201,11 @@ def test_a_killed_run_keeps_all_but_its_last_second(tmp_path: Path, number: int,
     (tmp_path / "train.py").write_text(ENDLESS)
     runs = tmp_path / "runs"
     command = [sys.executable, "-m", "aitia.engine.capture.launch", "--runs", str(runs), "train.py"]
-    process = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    heard = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are born deaf to it
+    try:
+        process = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    finally:
+        signal.signal(signal.SIGINT, heard)
     deadline = time.monotonic() + 90
     try:
         while time.monotonic() < deadline and _steps(runs) <= 20:
@@ -210,6 +214,7 @@ def test_a_killed_run_keeps_all_but_its_last_second(tmp_path: Path, number: int,
         code = process.wait(60)
     finally:
         process.kill()
+        process.wait()
     run = Run(next(runs.iterdir()))
 
     assert code == -number

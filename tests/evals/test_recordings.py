@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,14 +15,21 @@ from aitia.evals.recordings import Job, kept, record
 HELLO = "import sys\nprint('args', sys.argv)\n"
 
 
-def alive(pid: int) -> bool:
-    """Whether a process still runs; one that waits to be collected by init does not."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    stat = Path(f"/proc/{pid}/stat")
-    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
+def ended(pid: int, within_s: float = 10.0) -> bool:
+    """Whether a process ends in time: a signal is not waited for, and init collects when it gets to it."""
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        try:
+            os.kill(pid, 0)
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except ProcessLookupError:
+            return True
+        except FileNotFoundError:
+            state = ""
+        if state == "Z":
+            return True
+        time.sleep(0.05)
+    return False
 
 
 def job(folder: Path, source: str = HELLO, limit_s: float = 60.0) -> Job:
@@ -70,4 +78,4 @@ def test_a_program_that_hangs_is_ended_with_its_children(tmp_path: Path) -> None
     recording = record(job(tmp_path / "x", source, limit_s=8.0))
 
     assert recording.code is None
-    assert not alive(int(recording.result.stdout))
+    assert ended(int(recording.result.stdout))

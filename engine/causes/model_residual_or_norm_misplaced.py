@@ -30,6 +30,8 @@ ORDINARY = 0.05
 """Spread between samples at which the usual epsilon of 1e-5 takes 0.2 % away."""
 HALF = 0.5
 """A norm that gives out less than this share of its own scale at an ordinary input lets most of it vanish."""
+REMEMBERING = ("BatchNorm", "InstanceNorm")
+"""Norms that divide by what they saw before when in evaluation mode."""
 SQUASHING = frozenset({"Sigmoid", "Tanh", "Hardsigmoid", "Hardtanh", "Softsign"})
 WEIGHTED = frozenset({"linear", "conv", "attention", "rnn"})
 
@@ -99,9 +101,11 @@ def _plain(case: Case, block: LayerInfo) -> bool:
 
 def _not_normalising(case: Case) -> Iterator[Weight]:
     """The first norm that gives out much less than its scale although samples differ before it as usual."""
+    rows = case.run.table("batch")
+    remembers = bool((rows["training"][(rows["grad"] == 1) & (rows["step"] <= 1)] == 0).any())
     scales = {p.layer: p for p in case.run.parameters if p.name.endswith("weight") and len(p.shape) == 1}
     for before, norm in pairwise(case.leaves):
-        if norm.kind != "norm":
+        if norm.kind != "norm" or (remembers and any(word in norm.cls for word in REMEMBERING)):
             continue
         came, went = _first(case, "in_std", norm), _first(case, "out_std", norm)
         differ = _first(case, "out_sample_std", before)

@@ -1,6 +1,7 @@
 """`python -m aitia.evals.overhead`: what recording costs, against the bare program and against other tools.
 
 Every figure is a ratio measured in one process: blocks of steps with the recorder on stand between blocks with it off.
+Compiled workloads need two processes that take turns, see `apart`.
 `--workloads mlp,tiny --recorders "aitia normal,naive .item()"` picks; `--memory` measures peak memory instead.
 """
 
@@ -25,10 +26,13 @@ ENVIRONMENT: Final = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 def _child(workload: str, recorder: str, seconds: float, memory: bool) -> None:
-    from aitia.evals.overhead import measure
+    from aitia.evals.overhead.apart import measure_apart
+    from aitia.evals.overhead.measure import measure
+    from aitia.evals.overhead.measure import memory as peak
 
+    timed = measure if workload in EAGER else measure_apart
     try:
-        found = measure.memory(workload, recorder) if memory else measure.measure(workload, recorder, seconds)
+        found = peak(workload, recorder) if memory else timed(workload, recorder, seconds)
     except MissingError as why:
         print(f"{SKIPPED}{why}")
         return

@@ -131,3 +131,74 @@ def test_all_tables_of_a_forward_are_asked_for_whole_numbers(tmp_path: Path) -> 
     ]
 
     assert source.replace("p[:, 0]", "p[:, 0].long()").replace("p[:, 1]", "p[:, 1].long()") in found
+
+
+STEP = "for x, y in loader:\n    loss = f(net(x), y) + {0}\n    loss.backward()\n    opt.step()\n"
+TERMS = {
+    "an array": (
+        "def term(a, b):\n    d = a.detach().numpy() - b.numpy()\n    return torch.tensor(np.mean(d ** 2))\n"
+        + STEP.format("term(net(x), x)"),
+        (("a.detach().numpy() - b.numpy()", "a - b"), ("torch.tensor(np.mean(d ** 2))", "(torch.mean(d ** 2))")),
+    ),
+    "axes": (
+        "def term(z):\n    z = (z - z.mean(0)).detach().numpy()\n    return float(np.square(z).sum(axis=0).mean())\n"
+        + STEP.format("term(net(x))"),
+        ((".detach().numpy()", ""), ("float(np.square(z).sum(axis=0).mean())", "(torch.square(z).sum(dim=0).mean())")),
+    ),
+    "a list of numbers": (
+        "def term(p, q):\n    each = [abs(a.item() - b.item()) for a, b in zip(p, q)]\n"
+        "    return torch.tensor(each).mean()\n" + STEP.format("term(net(x), y)"),
+        ((".item()", ""), ("torch.tensor(each)", "torch.stack(each)")),
+    ),
+    "an attribute of the model": (
+        "class M(nn.Module):\n    def forward(self, x):\n        self.pen = float(self.a(x).abs().mean())\n"
+        "        return self.b(x)\n" + STEP.format("net.pen"),
+        (("float(self.a(x).abs().mean())", "(self.a(x).abs().mean())"),),
+    ),
+    "a part of a dictionary": (
+        "def parts(x, y):\n    k = torch.randint(0, 4, (1,)).item()\n    out = {}\n"
+        "    out['a'] = g(turned(x, k), y).item()\n    return out\n" + STEP.format("sum(parts(x, y).values())"),
+        (("y).item()", "y)"),),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_a_term_that_leaves_torch_is_computed_with_tensors(tmp_path: Path, name: str) -> None:
+    """All of it at once: of an array without its graph nothing can be kept."""
+    source, changes = TERMS[name]
+    expected = source
+    for old, new in changes:
+        expected = expected.replace(old, new)
+
+    found = [p.files["train.py"] for p in patches_for(run_of(tmp_path, source), accuse("graph.detached_term"))]
+
+    assert found[0] == expected
+
+
+SUMS = {
+    "several terms": (
+        "for x, y in loader:\n    a = F.mse_loss(net(x), y, reduction='sum')\n    b = torch.sum(z ** 2)\n"
+        "    loss = a + b\n    loss.backward()\n",
+        "= a + b", "= (a + b) / len(x)",
+    ),
+    "along axes": (
+        "def f(e):\n    return e.flatten(1).sum(-1).mean()\nfor x, y in loader:\n    loss = f(net(x))\n"
+        "    loss.backward()\n",
+        "sum(-1)", "mean(-1)",
+    ),
+    "a setting of another name": (
+        "c = dict(agg='sum')\nf = nn.MSELoss(reduction=c['agg'])\nfor x, y in loader:\n    f(net(x), y).backward()\n",
+        "agg='sum'", "agg='mean'",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SUMS)
+def test_sums_are_averaged_together(tmp_path: Path, name: str) -> None:
+    """The whole is divided where several sums make it; axes and settings count, too."""
+    source, old, new = SUMS[name]
+
+    found = [p.files["train.py"] for p in patches_for(run_of(tmp_path, source), accuse("loss.reduction_scale"))]
+
+    assert found[0] == source.replace(old, new)

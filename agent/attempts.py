@@ -32,6 +32,8 @@ NOT_RUN = "proving was not asked for"
 BY_REPAIR = "the program as it was, the repaired copy and a mutant of the repair, run again under the recorder"
 BY_CHANGE = "the program run again under the recorder with one change at run time, next to a placebo"
 
+BY_OUTCOME = frozenset({"optimizer.lr_too_high", "optimizer.lr_too_low", "optimizer.weight_decay_excess"})
+"""Causes whose repairs differ in one number: more than one removes the mechanism, and not all of them learn."""
 WRITTEN = 2
 """Changes, and assertions, that a language model may write for one fault: the second knows what the run said of the
 first."""
@@ -140,6 +142,8 @@ def _chains(replays: Replays, prover: Prover, diagnosis: Diagnosis, writer: Writ
             if attempt.proved:
                 break
             continue  # a later cause stands in for the first only if, with it repaired, nothing is accused any more
+        if hypothesis.cause in BY_OUTCOME and len(patches) > 1:
+            patches = prover.best_first(hypothesis, patches)
         for patch in patches:
             if tried >= MAX_TRIED:
                 break

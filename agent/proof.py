@@ -8,13 +8,14 @@ from __future__ import annotations
 import importlib.util
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from aitia.agent import regression
+from aitia.agent import race, regression
 from aitia.agent.invariants import Invariant, bounded, by_diagnosis, invariant
 from aitia.agent.mutants import Mutant, mutants
+from aitia.agent.repairs.accused import Patch
 from aitia.engine.records import CausalHypothesis, Record, Rung, Verification
 from aitia.engine.replay.reading import Reading, read
 from aitia.engine.replay.replay import Played, Replays, Trial
@@ -28,6 +29,8 @@ FAILED, PASSED = 1, 0
 """Exit codes of pytest: tests failed, all passed. Anything else is an error of the test itself."""
 NEXT_SEED = 1
 """Shift of the seeds in the second pair of runs."""
+RACED = 4
+"""Numbers that are tried at first: two orders of magnitude."""
 PRELOAD = ("pytest", "aitia.testing", "aitia.engine.reason")
 HIDING = re.compile(r"nan_to_num|\bisnan\b|\bisfinite\b|\bisinf\b|\bnanmean\b|\bexcept\b|set_detect_anomaly")
 """What hides a fault instead of removing it; a change that brings it along needs no run to be refused."""
@@ -99,6 +102,7 @@ class Prover:
         self._placebos: dict[tuple[int, int | None], Played] = {}
         if placebo is not None:
             self._placebos[0, placebo.trial.steps] = placebo
+        self._raced: dict[frozenset[tuple[str, str]], Played] = {}
         self._again: dict[str, Played] = {}
         self._mutants: list[Mutant] = []
         self.repaired: dict[str, Played] = {}
@@ -137,6 +141,32 @@ class Prover:
             test, check = self.test(hypothesis, check, steps)
         return Proof(verdict=verdict, readings=tuple(readings), test=test, seconds=_since(started)), check
 
+    def best_first(self, hypothesis: CausalHypothesis, patches: Sequence[Patch]) -> list[Patch]:
+        """Changes of one number in the order of what they come to; each is run once, and those runs count as proof.
+
+        Where the best of the first few is the outermost, the next one beyond it is tried, too.
+        """
+        entries = self._entries(hypothesis, patches[:RACED])
+        best = entries[race.order(entries)[0]].number
+        tried = [e.number for e in entries]
+        wider = [p for p in patches[RACED:] if best in {min(tried), max(tried)} and race.beyond(p.number, best, tried)]
+        entries += self._entries(hypothesis, wider[:1])
+        return [[*patches[:RACED], *wider[:1]][i] for i in race.order(entries)]
+
+    def _entries(self, hypothesis: CausalHypothesis, patches: Sequence[Patch]) -> list[race.Entry]:
+        steps, cause = horizon(self.recorded, hypothesis), hypothesis.cause
+        trials = [Trial("repaired", {**self.before, **p.files}, (), 0, steps) for p in patches]
+        if trials and (0, steps) not in self._placebos:
+            trials.append(Trial("placebo", self.before, (), 0, steps))
+        played, found = self._replays.play(trials) if trials else [], []
+        if len(played) > len(patches):
+            self._placebos[0, steps] = played[-1]
+        for patch, one in zip(patches, played, strict=False):
+            self._raced[frozenset(patch.files.items())] = one
+            before, after = (read(p, cause, self.recorded) for p in (self._placebos[0, steps], one))
+            found.append(race.Entry(patch.number or 0.0, after, self._compare(hypothesis, [before, after]).status))
+        return found
+
     def _compare(self, hypothesis: CausalHypothesis, readings: list[Reading]) -> Comparison:
         before = [r for r in readings if r.label == "placebo"]
         after = [r for r in readings if r.label in {"repaired", "changed"}]
@@ -147,11 +177,12 @@ class Prover:
         self, hypothesis: CausalHypothesis, files: Mapping[str, str], changes: tuple[Change, ...], seed: int,
         steps: int | None,
     ) -> list[Reading]:  # fmt: skip
+        raced = self._raced.get(frozenset(files.items())) if not changes and not seed else None
         trials = [Trial("changed" if changes else "repaired", {**self.before, **files}, changes, seed, steps)]
         wanted = (seed, steps)
         if wanted not in self._placebos:
             trials.append(Trial("placebo", self.before, (), seed, steps))
-        played = self._replays.play(trials)
+        played = self._replays.play(trials) if raced is None else [raced]
         if len(played) > 1:
             self._placebos[wanted] = played[1]
         if not changes and not seed:

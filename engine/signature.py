@@ -48,3 +48,18 @@ def wiped(calls: list[Call]) -> int:
         elif call.letter == "S":
             pending = 0
     return lost
+
+
+def passed_over(calls: list[Call], index: int) -> bool:
+    """Whether one optimizer clears, a backward follows, and then none at all steps before another one clears."""
+    cleared = backed = False
+    for call in [*calls, *calls]:  # what a step leaves behind shows in the next one
+        if call.letter == "Z":
+            if cleared and backed and call.index != index:
+                return True
+            cleared, backed = call.index == index, False
+        elif call.letter == "B":
+            backed = cleared
+        elif call.letter == "S":
+            cleared = False
+    return False

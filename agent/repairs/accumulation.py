@@ -40,14 +40,55 @@ def never_stepped(accused: Accused) -> Patch | None:
         if not backwards:
             continue
         candidates = [w for w in dict.fromkeys(written) if not any(n == w for _, n in accused.steps(source))] or names
-        scope = source.scope(backwards[-1])
-        known = {source.code(n) for kind in (cst.Name, cst.Attribute) for n in source.nodes(kind, scope)}
+        own = _own_backward(source, candidates[0]) if len(candidates) == 1 else None
+        backward = own or backwards[-1]
+        known = {
+            source.code(n) for kind in (cst.Name, cst.Attribute) for n in source.nodes(kind, source.scope(backward))
+        }
         if len(candidates) != 1 or candidates[0] not in known:
             continue
         edits = Edits(source)
-        edits.after(backwards[-1], f"{candidates[0]}.step()")
+        edits.after(_ready(source, backward), *_step_lines(source, backward, candidates[0]))
         return accused.patch(f"call {candidates[0]}.step() after backward", edits)
     return None
+
+
+def _own_backward(source: Source, optimizer: str) -> Statement | None:
+    """The backward whose gradients this optimizer cleared the way for: the first one behind its `zero_grad`."""
+    for call in source.calls("zero_grad"):
+        on = receiver(call)
+        statement = source.statement(call)
+        if on is None or source.code(on) != optimizer:
+            continue
+        behind = [s for s in rest(source, statement) if source.calls("backward", within=s)]
+        if behind and isinstance(behind[0], cst.SimpleStatementLine):
+            return behind[0]
+        if source.calls("backward", within=statement):
+            return statement
+    return None
+
+
+def _ready(source: Source, backward: Statement) -> Statement:
+    """The statement after which gradients may be used: where they are clipped or unscaled first, behind that."""
+    last = backward
+    for s in rest(source, backward):
+        if not source.calls("clip_grad_norm_", "clip_grad_value_", "clip_grad_norm", "unscale_", within=s):
+            break
+        last = s
+    return last
+
+
+def _step_lines(source: Source, backward: Statement, optimizer: str) -> list[str]:
+    """The step, through the scaler where the loss was scaled."""
+    for call in source.calls("scale", within=backward):
+        on = receiver(call)
+        if on is not None and source.calls("backward", within=backward):
+            scaler = source.code(on)
+            scope = source.scope(backward)
+            updated = any(receiver(c) is not None and source.code(c.func) == f"{scaler}.update"
+                          for c in source.calls("update", within=scope))  # fmt: skip
+            return [f"{scaler}.step({optimizer})", *([] if updated else [f"{scaler}.update()"])]
+    return [f"{optimizer}.step()"]
 
 
 def step_outside_batch_loop(accused: Accused) -> Patch | None:

@@ -33,6 +33,8 @@ class Patch:
     """New text of every changed file."""
     kind: Literal["codemod", "config", "edit"] = "codemod"
     """`edit`: written by a language model."""
+    number: float | None = None
+    """The number that is set, where a repair is nothing else."""
 
 
 @lru_cache(maxsize=64)

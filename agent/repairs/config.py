@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import libcst as cst
 import numpy as np
 
+from aitia.agent.repairs import settings
 from aitia.agent.repairs.accused import (
     Accused,
     Edits,
@@ -16,8 +18,8 @@ from aitia.agent.repairs.accused import (
     last_name,
     optimizer_constructions,
     positional,
+    targets,
 )
-from aitia.agent.repairs.source import number
 
 TARGET_RATIO = 3e-3
 """Update norm over weight norm to aim at: the middle of the usual 1e-4 to 1e-2 on a log scale, nearer to its upper end,
@@ -28,42 +30,39 @@ AT_MOST = 1e4
 """More than this is no change of a rate but another fault."""
 EARLY_STEPS = 20
 """Steps in which the update ratio says what the rate does before the damage is done."""
-MARGIN = 5
-"""How much smaller the second guess of a rate is."""
-SAME = 1e-9
+RIVALS = (1.0, 0.3, 3.0, 0.1, 0.03, 10.0)
+"""Rates that are tried as multiples of the guess: it is one of an order of magnitude, and what is
+learned decides. The last two only where the best of the others is the outermost."""
+DECAYS = (0.01, 0.001, 0.1)
+"""Shares of the weight decay that are tried."""
 
 
-def lr_too_high(accused: Accused) -> Patch | None:
+def lr_too_high(accused: Accused) -> list[Patch]:
     """Lower the learning rate until one step changes the weights by a fraction of a per cent."""
     ratio = _early_ratio(accused)
     factor = ratio / TARGET_RATIO if math.isfinite(ratio) and ratio > 0 else AT_LEAST
-    return change_rate(accused, 1 / min(max(factor, AT_LEAST), AT_MOST))
+    factor = min(max(factor, AT_LEAST), AT_MOST)
+    return [p for r in RIVALS if (p := change_rate(accused, r / factor)) is not None]
 
 
-def lr_far_too_high(accused: Accused) -> Patch | None:
-    """The same with a margin: where the first guess is still too large for some seeds."""
-    ratio = _early_ratio(accused)
-    factor = ratio / TARGET_RATIO if math.isfinite(ratio) and ratio > 0 else AT_LEAST
-    return change_rate(accused, 1 / (MARGIN * min(max(factor, AT_LEAST), AT_MOST)))
+def lower_rate(accused: Accused) -> Patch | None:
+    """The first guess of those rates."""
+    return next(iter(lr_too_high(accused)), None)
 
 
-def lr_too_low(accused: Accused) -> Patch | None:
+def lr_too_low(accused: Accused) -> list[Patch]:
     """Raise the learning rate until a step shows in the weights."""
     ratio = _early_ratio(accused)
     factor = TARGET_RATIO / ratio if math.isfinite(ratio) and ratio > 0 else AT_LEAST
-    return change_rate(accused, min(max(factor, AT_LEAST), AT_MOST))
+    factor = min(max(factor, AT_LEAST), AT_MOST)
+    return [p for r in RIVALS if (p := change_rate(accused, factor / r)) is not None]
 
 
-def lr_far_too_low(accused: Accused) -> Patch | None:
-    """The same with a margin: where weights move, and still too little for the steps there are."""
-    ratio = _early_ratio(accused)
-    factor = TARGET_RATIO / ratio if math.isfinite(ratio) and ratio > 0 else AT_LEAST
-    return change_rate(accused, MARGIN * min(max(factor, AT_LEAST), AT_MOST))
-
-
-def weight_decay_excess(accused: Accused) -> Patch | None:
-    """Lower the weight decay to a hundredth."""
-    return _change(accused, "weight_decay", _option(accused, "weight_decay"), 0.01, "weight decay")
+def weight_decay_excess(accused: Accused) -> list[Patch]:
+    """Lower the weight decay until it no longer outruns what is learned."""
+    value = _option(accused, "weight_decay")
+    found = [_change(accused, "weight_decay", value, share, "weight decay") for share in DECAYS]
+    return [p for p in found if p is not None]
 
 
 def eps_underflow(accused: Accused) -> Patch | None:
@@ -142,6 +141,9 @@ def _dtype(accused: Accused, swaps: dict[str, str], summary: str) -> Patch | Non
 
 def change_rate(accused: Accused, factor: float) -> Patch | None:
     """Multiply the learning rate by a factor, in the one place where it is set."""
+    top = _option(accused, "max_lr")
+    if top is not None:  # a cycle sets the rate, whatever the optimizer was built with
+        return _change(accused, "max_lr", top, factor, "top of the learning rate's cycle")
     return _change(accused, "lr", _option(accused, "lr"), factor, "learning rate")
 
 
@@ -149,95 +151,46 @@ def _change(accused: Accused, name: str, value: float | None, factor: float, wor
     if value is None or value == 0:
         return None
     new = f"{float(f'{value * factor:.0e}'):g}"
-    places = _places(accused, name, value)
-    if len(places) != 1:
-        return _at_optimizer(accused, name, new, factor, words)
-    source, node = places[0]
-    edits = Edits(source)
-    edits.replace(node, new)
-    for built in optimizer_constructions(source):  # groups that repeat the same number
-        for entry in source.nodes(cst.DictElement, built):
-            if source.code(entry.key).strip("'\"") == name and entry.value is not node and _is(entry.value, value):
-                edits.replace(entry.value, new)
-    return accused.patch(f"change the {words} from {value:g} to {new}", edits, "config")
+    summary = f"change the {words} from {value:g} to {new}"
+    places = settings.places(accused, name, value)
+    if not places or len({source.name for source, _ in places}) > 1:
+        inside = settings.written(accused, name, value, new)
+        patch = accused.patch(summary, inside, "config") if inside else _at_optimizer(accused, name, new, factor, words)
+        return None if patch is None else replace(patch, number=float(new))
+    edits = Edits(places[0][0])
+    for _, node in places:
+        edits.replace(node, new)
+    patch = accused.patch(summary, edits, "config")
+    return None if patch is None else replace(patch, number=float(new))
 
 
 def _at_optimizer(accused: Accused, name: str, new: str, factor: float, words: str) -> Patch | None:
     """Where the number comes from elsewhere (a command line, a file): scale it where the optimizer is built."""
+    share = f"{float(f'{factor:.0e}'):g}"
     for source in accused.sources:
-        built = accused.pick(optimizer_constructions(source), source)
+        built = accused.pick(settings.constructions(source, name), source)
         if built is None:
             continue
-        place = keyword(built, name) or (positional(built)[1] if name == "lr" and len(positional(built)) > 1 else None)
-        edits = Edits(source)
-        if place is not None:
-            edits.replace(place.value, f"{source.atom(place.value)} * {float(f'{factor:.0e}'):g}")
-        elif not any(a.star for a in built.args):
+        options, edits = list(settings.given(source, built, name)), Edits(source)
+        for option in options:
+            edits.replace(option, f"{source.atom(option)} * {share}")
+        if not options and _whole(built):
             _add_argument(source, edits, built, f"{name}={new}")
+        elif not options and len(names := targets(source, built)) == 1:
+            edits.after(source.statement(built), f"for group in {source.code(names[0])}.param_groups:",
+                        f'    group["{name}"] *= {share}')  # fmt: skip
         return accused.patch(f"change the {words} to {new}", edits, "config")
     return None
 
 
-def _places(accused: Accused, name: str, value: float) -> list[tuple[Source, cst.BaseExpression]]:
-    """Literals of that value that may set the option: at the optimizer itself, else under a name that reaches it."""
-    for source in accused.sources:
-        built = accused.suspects(optimizer_constructions(source), source)
-        direct = [a.value for c in built if (a := keyword(c, name)) is not None]
-        direct += [p[1].value for c in built if name == "lr" and len(p := positional(c)) > 1]
-        literal = [(source, n) for n in direct if _is(n, value)]
-        if literal:
-            return literal
-    aliases = {name, *_aliases(accused, name)}
-    found: list[tuple[int, Source, cst.BaseExpression]] = []
-    for source in accused.sources:
-        found += [
-            (_SPECIFIC.index(kind), source, node) for kind, node in _literals(source, aliases) if _is(node, value)
-        ]
-    best = min((rank for rank, _, _ in found), default=0)
-    return [(s, n) for rank, s, n in found if rank == best]
-
-
-_SPECIFIC = ("argument", "entry", "assignment", "default")
-"""Where a value is set, the most specific first: an argument at the call beats the default it overrides."""
-
-
-def _literals(source: Source, names: set[str]) -> list[tuple[str, cst.BaseExpression]]:
-    found: list[tuple[str, cst.BaseExpression]] = []
-    for call in source.nodes(cst.Call):
-        found += [("argument", a.value) for a in call.args if a.keyword is not None and a.keyword.value in names]
-        options = {_text(a.value).lstrip("-").replace("-", "_") for a in positional(call)}
-        default = keyword(call, "default")
-        if last_name(call.func) == "add_argument" and default is not None and options & names:
-            found.append(("default", default.value))
-    for entry in source.nodes(cst.DictElement):
-        if _text(entry.key) in names:
-            found.append(("entry", entry.value))
-    for assign in source.nodes(cst.Assign):
-        if any(last_name(t.target) in names for t in assign.targets):
-            found.append(("assignment", assign.value))
-    for annotated in source.nodes(cst.AnnAssign):
-        if annotated.value is not None and last_name(annotated.target) in names:
-            found.append(("default" if source.enclosing(annotated, (cst.ClassDef,)) else "assignment", annotated.value))
-    for parameter in source.nodes(cst.Param):
-        if parameter.default is not None and parameter.name.value in names:
-            found.append(("default", parameter.default))
-    return found
-
-
-def _aliases(accused: Accused, name: str) -> set[str]:
-    """Names by which the option's value reaches the optimizer: `rate` of `SGD(p, lr=args.rate)`."""
-    found = {"learning_rate", "base_lr"} if name == "lr" else {"wd"}
-    for source in accused.sources:
-        for call in optimizer_constructions(source):
-            argument = keyword(call, name) or (
-                positional(call)[1] if name == "lr" and len(positional(call)) > 1 else None
-            )
-            if argument is not None:
-                node: cst.CSTNode = argument.value
-                if isinstance(node, cst.Subscript):
-                    found |= {_text(i.slice.value) for i in node.slice if isinstance(i.slice, cst.Index)}
-                found.add(last_name(node))
-    return {n for n in (x.lower() for x in found) if n} | {x for x in found if x}
+def _whole(built: cst.Call) -> bool:
+    """Whether an option of the call holds for all parameters: nothing is unpacked, and there are no groups."""
+    first = next(iter(positional(built)), keyword(built, "params"))
+    return (
+        first is not None
+        and last_name(getattr(first.value, "func", first.value)) == "parameters"
+        and not any(a.star for a in built.args)
+    )
 
 
 def _option(accused: Accused, name: str) -> float | None:
@@ -255,16 +208,6 @@ def _early_ratio(accused: Accused) -> float:
     early = ratios[:EARLY_STEPS]
     early = early[np.isfinite(early)]
     return float(np.median(early)) if len(early) else math.nan
-
-
-def _is(node: cst.BaseExpression, value: float) -> bool:
-    given = number(node)
-    return given is not None and math.isclose(given, value, rel_tol=1e-6, abs_tol=SAME)
-
-
-def _text(node: cst.CSTNode) -> str:
-    value = node.evaluated_value if isinstance(node, cst.SimpleString) else None
-    return value if isinstance(value, str) else ""
 
 
 def _add_argument(source: Source, edits: Edits, call: cst.Call, text: str) -> None:

@@ -76,7 +76,7 @@ class Source:
 
     def atom(self, node: cst.CSTNode) -> str:
         """The node's text, in parentheses where an operator or a method put behind it would bind to a part of it."""
-        simple = isinstance(node, (cst.Name, cst.Attribute, cst.Call, cst.Subscript, cst.Integer))
+        simple = isinstance(node, (cst.Name, cst.Attribute, cst.Call, cst.Subscript, cst.Integer, cst.Float))
         return self.code(node) if simple else f"({self.code(node)})"
 
     def span(self, node: cst.CSTNode) -> tuple[int, int]:

@@ -18,6 +18,11 @@ from aitia.engine.terms import adapts, weight
 LARGE = 0.1
 """An update of a tenth of the weight norm in one step: the usual range is 1e-4 to 1e-2 (cs231n, part 3)."""
 
+LATE = 20
+"""Batches at the end that tell what was learned."""
+NO_BETTER = 0.95
+"""Share of the targets' variance from which an error is that of a constant; batches differ by a few per cent."""
+
 
 def weigh(case: Case) -> Iterator[Weight]:
     """Update ratios of the matrices in the first part of the run and what the loss did after them."""
@@ -33,7 +38,8 @@ def weigh(case: Case) -> Iterator[Weight]:
     early = worst[: max(30, len(worst) // 4)]
     large = float((early > LARGE).mean())
     peak, typical = float(np.sort(early)[-2]) if len(early) > 1 else float(early[0]), float(np.median(early))
-    suffers = case.diverged or case.nonfinite_step is not None or not case.learned
+    idle = _like_the_mean(case)
+    suffers = case.diverged or case.nonfinite_step is not None or not case.learned or idle is not None
     if (large < 0.3 and peak < 3 * LARGE) or not suffers:
         return
     _, lr = case.run.scalar("lr")
@@ -66,10 +72,31 @@ def weigh(case: Case) -> Iterator[Weight]:
             loss_first=case.loss.first,
             loss_last=case.loss.last,
         )
+    if idle is not None:
+        yield symptom(
+            MODERATE,
+            f"training ends with {idle:.2f} times the error of always saying the mean of the targets",
+            share=idle,
+        )
     dead = case.dead
     if dead is not None and dead.share > 0.8 and dead.share_first < 0.5:
         yield symptom(MODERATE, f"units of {dead.layer} died at step {dead.onset}, after such steps", step=dead.onset)
     yield from _others(case)
+
+
+def _like_the_mean(case: Case) -> float | None:
+    """The squared error at the end over the variance of the targets, where it is no better than their mean.
+
+    A first step that is far too large makes a loss so high that it falls a long way, and nothing is learned.
+    """
+    for site in case.run.losses:
+        rows = case.calls(grad=True, site=site.index)
+        if site.function != "mse_loss" or len(rows["value"]) < LATE:
+            continue
+        left, spread = nanmedian(rows["value"][-LATE:]), nanmedian(rows["target_std"][-LATE:]) ** 2
+        if spread > 0 and left >= NO_BETTER * spread:
+            return float(left / spread)
+    return None
 
 
 def _others(case: Case) -> Iterator[Weight]:

@@ -17,6 +17,9 @@ from aitia.engine.store.reader import Array
 SHORT = 50.0
 """Steps of memory below which decay outruns learning; usual settings (rate 1e-3, decay 0.01 to 0.1) give 1e4 or more."""
 
+USUAL = 0.1
+"""The upper end of usual decays (AdamW: 0.01); what one of those outruns is a rate that is far too high."""
+
 
 def weigh(case: Case) -> Iterator[Weight]:
     """Decay integrated over the run, and the weight norms that followed it."""
@@ -36,6 +39,9 @@ def weigh(case: Case) -> Iterator[Weight]:
     kept = nanmedian(shrunk)
     strength = float(np.median(decay[active]))
     fell = case.learned and case.loss.fall > 0.25
+    memory = _memory(case, table)
+    if memory < SHORT and strength <= USUAL:
+        return
     if kept < 0.5:
         yield supports(
             DECISIVE if not fell else MODERATE,
@@ -48,7 +54,6 @@ def weigh(case: Case) -> Iterator[Weight]:
         )
         if fell:
             yield against(STRONG, "the loss fell clearly all the same", fall=case.loss.fall)
-    memory = _memory(case, table)
     if kept >= 0.5 and memory < SHORT and not fell and case.n_steps > 4 * memory:
         yield supports(
             DECISIVE,

@@ -11,6 +11,7 @@ import numpy as np
 
 from aitia.engine.case import Case, listing, nanmax
 from aitia.engine.causes.base import DECISIVE, MODERATE, Cause, Weight, supports, symptom
+from aitia.engine.signature import passed_over
 
 
 def weigh(case: Case) -> Iterator[Weight]:
@@ -30,6 +31,8 @@ def weigh(case: Case) -> Iterator[Weight]:
         ]
         if not alive:
             continue
+        if case.steps_where(lambda calls, own=info.index: passed_over(calls, own)):
+            continue  # after its backward nothing steps: a step is missing, and none is mistaken
         yield supports(
             DECISIVE,
             f"optimizer {info.name} never stepped in {case.n_steps} steps although its parameters "

@@ -57,6 +57,10 @@ class Reading(Record):
     """Last accuracy that was recomputed, in evaluation where there is one."""
     explained: float | None = None
     """Share of the targets' variance that training explains at the end, where errors are squared: without a unit."""
+    fixed_target: bool = True
+    """Whether the loss measures against something that stays: no opponent, no target that a network makes, no sign."""
+    reward: float | None = None
+    """What the program printed last of what its policy earns."""
     told: float | None = None
     """The largest of the last errors that the program itself printed, besides its training loss."""
     sees_past: bool = True
@@ -105,6 +109,8 @@ def read(played: Played, cause: str, recorded: Run) -> Reading:
         recall=_recall(case),
         explained=_explained(case),
         told=_told(case),
+        reward=_reward(case),
+        fixed_target=_fixed_target(case),
         sees_past=all(f.data.get("sees_past") is not False for f in case.probes.get("causal", [])),
         same_as_recorded=same_losses(run, recorded),
         optimizers=len(run.optimizers),
@@ -131,6 +137,17 @@ def _told(case: Case) -> float | None:
     loss = abs(case.loss.last)
     errors = [abs(p.value) for p in case.log if p.loss and not loss / OWN < abs(p.value) < OWN * loss]
     return _number(max(errors[-LAST:])) if errors else None
+
+
+def _reward(case: Case) -> float | None:
+    earned = [p.value for p in case.log if p.reward]
+    return _number(float(np.mean(earned[-LAST:]))) if earned else None
+
+
+def _fixed_target(case: Case) -> bool:
+    values = case.per_backward.values
+    made = any(call.letter in "eE" for call in case.main_signature)
+    return len(case.run.optimizers) == 1 and not made and not bool((values[np.isfinite(values)] < 0).any())
 
 
 def _accuracy(case: Case) -> float | None:

@@ -123,19 +123,37 @@ def _unlearned(before: Reading, after: Reading) -> str | None:  # noqa: PLR0911 
         return f"what the program prints is no better: {after.told} after {before.told}"
     if not after.sees_past and after.cause == "model.causal_leak":
         return "no position sees an earlier one any more"
-    if after.cause in STOOD_STILL and not _below(after, before):
-        return f"the loss ends no lower than without any step: {after.loss_last} after {before.loss_last}"
-    if after.cause in STOOD_STILL and not after.learned:
-        return f"nothing is learned all the same: the loss goes from {after.loss_first} to {after.loss_last}"
-    if after.accuracy is not None and not after.learned and not before.learned and not found:
+    if after.cause in STOOD_STILL and (idle := _idle(before, after)) is not None:
+        return idle
+    judged = after.accuracy is not None and not _fought(after)
+    if judged and not after.learned and not before.learned and not found:
         return f"the program still does not learn: accuracy {after.accuracy:.2f}"
     return None
 
 
-def _below(after: Reading, before: Reading) -> bool:
-    """Whether the loss ended lower, as far as both are known."""
+def _fought(after: Reading) -> bool:
+    """Whether an accuracy may be that of an opponent, which is right less often once the other side learns, too."""
+    return after.cause in STOOD_STILL and after.optimizers > 1
+
+
+def _idle(before: Reading, after: Reading) -> str | None:
+    """What shows that steps are taken now, and nothing comes of them."""
+    if before.reward is not None and after.reward is not None:
+        more = after.reward > before.reward
+        return None if more else f"it earns no more than without any step: {after.reward} after {before.reward}"
+    if not (before.fixed_target and after.fixed_target):
+        return None  # an opponent got better, too, or the target moved: the loss says nothing
+    if not _below(after, before):
+        return f"the loss ends no lower than without any step: {after.loss_last} after {before.loss_last}"
+    if not after.learned and not _below(after, before, FALLEN):
+        return f"nothing is learned all the same: the loss goes from {after.loss_first} to {after.loss_last}"
+    return None
+
+
+def _below(after: Reading, before: Reading, share: float = 1.0) -> bool:
+    """Whether the loss ended lower, or below a share of what it was, as far as both are known."""
     was, now = _at_the_end(before), _at_the_end(after)
-    return was is None or now is None or now < was
+    return was is None or now is None or now < share * was
 
 
 def _intervention(before: Reading, after: Reading, threshold: float) -> Comparison | None:
@@ -165,11 +183,13 @@ def _refutation(before: Reading, after: Reading, threshold: float) -> str | None
     clear = CLEAR_ACCURACY * (OTHER_SEED if after.seed != before.seed else 1.0)
     if after.cause in FLATTERED:
         was = now if after.learned or not before.learned or _falls(after) else was
-    if was is not None and now is not None and now < was - clear:
+    if was is not None and now is not None and now < was - clear and not _fought(after):
         return f"the outcome is worse: {what} {now:.2f} after {was:.2f}"
     if _worse(before, after):
         return f"the outcome is worse: loss at the end {_at_the_end(before):.4g} → {_at_the_end(after):.4g}"
-    outcome = after.cause not in MOVING_TARGET
+    outcome = after.cause not in MOVING_TARGET and not (
+        after.cause in STOOD_STILL and (not after.fixed_target or _below(after, before))
+    )
     if outcome and _rises(after) and not _rises(before) and before.failure is None:
         return f"the outcome is worse: the loss rises from {after.loss_first:.4g} to {after.loss_last:.4g}"
     return None
@@ -186,6 +206,7 @@ def _worse(before: Reading, after: Reading) -> bool:
     same = (
         after.cause.startswith(SAME_UNIT) and before.optimizers == after.optimizers == 1 and before.seed == after.seed
     )
+    same = same and (after.cause not in STOOD_STILL or (before.fixed_target and after.fixed_target))
     was, now = _at_the_end(before), _at_the_end(after)
     return same and before.failure is None and was is not None and now is not None and now > BEYOND_START * was > 0
 

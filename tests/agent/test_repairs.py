@@ -227,12 +227,26 @@ def test_a_rate_that_comes_from_elsewhere_is_scaled_where_it_is_used(tmp_path: P
 
 
 def test_no_choice_is_made_by_luck(tmp_path: Path) -> None:
-    """Two places that could be meant, none of them accused: no patch, but the cause's advice."""
+    """Two places that could be meant, none of them accused: neither is touched, and the optimizer itself is changed."""
     source = "import torch\na = dict(lr=0.5)\nb = dict(lr=0.5)\nopt = torch.optim.SGD(model.parameters(), **a)\n"
     run = run_of(tmp_path, source, optimizers={"opt": 4}, groups={"lr": 0.5})
     hypothesis = accuse("optimizer.lr_too_high")
 
     fix = propose(run, hypothesis)
+
+    added = [
+        line for line in (fix.diff or "").splitlines() if line.startswith(("+", "-")) and line[:3] not in {"+++", "---"}
+    ]
+    assert added == ["+for group in opt.param_groups:", '+    group["lr"] *= 0.1']
+
+
+def test_what_no_optimizer_shows_is_not_changed(tmp_path: Path) -> None:
+    """Without a place for the change: no patch, but the cause's advice."""
+    run = run_of(
+        tmp_path, "import torch\na = dict(lr=0.5)\nb = dict(lr=0.5)\n", optimizers={"opt": 4}, groups={"lr": 0.5}
+    )
+
+    fix = propose(run, accuse("optimizer.lr_too_high"))
 
     assert (fix.kind, fix.diff) == ("none", None)
     assert fix.summary == CAUSES["optimizer.lr_too_high"].repair

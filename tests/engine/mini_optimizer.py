@@ -123,6 +123,27 @@ def step_is_missing(broken: bool) -> None:
                 optimizer.step()
 
 
+@mini("optimizer.never_stepped")
+def one_of_two_never_steps(broken: bool) -> None:
+    """The discriminator steps; behind the generator's backward the step is missing."""
+    make, tell = (
+        nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 2)),
+        nn.Sequential(nn.Linear(2, 16), nn.ReLU(), nn.Linear(16, 1)),
+    )
+    maker, teller = Adam(make.parameters(), lr=2e-3), Adam(tell.parameters(), lr=2e-3)
+    yes, no = torch.ones(32, 1), torch.zeros(32, 1)
+    for _ in range(60):
+        fake = make(torch.randn(32, 4))
+        teller.zero_grad()
+        told = F.binary_cross_entropy_with_logits
+        (told(tell(torch.randn(32, 2) + 2), yes) + told(tell(fake.detach()), no)).backward()
+        teller.step()
+        maker.zero_grad()
+        told(tell(make(torch.randn(32, 4))), yes).backward()
+        if not broken:
+            maker.step()
+
+
 @lookalike("optimizer.never_stepped")
 def updated_by_hand() -> None:
     """Plain gradient descent without an optimizer."""
@@ -226,6 +247,20 @@ def descent_at_fifty(broken: bool) -> None:
     _fit(model, SGD(model.parameters(), lr=50.0 if broken else 0.2), spread=2.0)
 
 
+@mini("optimizer.lr_too_high")
+def nothing_but_the_mean(broken: bool) -> None:
+    """The first steps make a large error; it falls, and ends as that of a constant."""
+    net = nn.GRU(1, 16, batch_first=True)
+    head = nn.Linear(16, 1)
+    model = nn.ModuleDict({"net": net, "head": head})
+    optimizer = Adam(model.parameters(), lr=3.0 if broken else 1e-2)
+    for _ in range(120):
+        x = (torch.rand(32, 8, 1) > 0.5).float()
+        optimizer.zero_grad()
+        F.mse_loss(head(net(x)[0][:, -1]).squeeze(1), x.mean((1, 2))).backward()
+        optimizer.step()
+
+
 @lookalike("optimizer.lr_too_high")
 def large_steps_at_first() -> None:
     """A high rate that is taken down, and a loss that falls."""
@@ -258,6 +293,13 @@ def decay_of_one(broken: bool) -> None:
 def decoupled_decay(broken: bool) -> None:
     model = mlp()
     _fit(model, AdamW(model.parameters(), lr=1e-2, weight_decay=20.0 if broken else 0.01), epochs=5)
+
+
+@mini("optimizer.lr_too_high")
+def usual_decay_at_an_unusual_rate(broken: bool) -> None:
+    """Rate times decay is large because of the rate."""
+    model = mlp()
+    _fit(model, AdamW(model.parameters(), lr=5.0 if broken else 1e-2), spread=3.0)
 
 
 @lookalike("optimizer.weight_decay_excess")

@@ -129,22 +129,16 @@ def detached_terms(tree: ast.Module) -> Iterator[int]:
             yield from (n.lineno for n in ast.walk(node) if isinstance(n, ast.Attribute) and n.attr == "data")
 
 
-def hard_choices(tree: ast.Module) -> Iterator[int]:
+CHOICES = frozenset({
+    "argmax", "argmin", "bernoulli", "ceil", "floor", "multinomial", "one_hot", "round", "sign",
+})  # fmt: skip
+"""Operations that have no gradient."""
+COPIES = frozenset({"detach", "item", "numpy"})
+"""Ways out of the graph."""
+
+
+def hard_choices(tree: ast.AST, names: frozenset[str] = CHOICES | COPIES) -> Iterator[int]:
     """Operations without a gradient inside a forward method (or any function that is not a metric)."""
-    names = {
-        "argmax",
-        "argmin",
-        "round",
-        "floor",
-        "ceil",
-        "sign",
-        "one_hot",
-        "item",
-        "numpy",
-        "detach",
-        "bernoulli",
-        "multinomial",
-    }
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef) and (
             node.name == "forward" or "select" in node.name or "route" in node.name

@@ -5,14 +5,16 @@ Source: TAXONOMY.
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 
 import numpy as np
 
 from aitia.engine.case import Case, listing, nanmax, nanmedian
-from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, WEAK, Cause, Weight, supports
+from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, WEAK, Cause, Weight, supports, symptom
 from aitia.engine.causes.graph_bptt_cut_or_grown import unrolled
 from aitia.engine.causes.graph_no_grad_region import blind
+from aitia.engine.patterns import CHOICES, hard_choices
 from aitia.engine.records import ParameterInfo
 
 
@@ -26,6 +28,12 @@ def weigh(case: Case) -> Iterator[Weight]:
     called = {x.name for x in case.run.layers if nanmax(case.layer_series(x, "calls")) > 0}
     off = blind(case)  # ran with tracking off: its own cause
     cut = [p for p in silent if p.layer in called and p.layer not in off]
+    leaves = {x.name for x in case.leaves}
+    last = max((p.index for p in moving), default=-1)
+    chosen = _chooses(case, cut)
+    # A parameter beside other layers, or a last head, may as well be one that nothing asks for.
+    sure = [p for p in cut if p.layer in leaves and (p.index < last or not case.learned)]
+    cut = cut if chosen else sure
     if not cut:
         yield from _flat_step(case, held, moving)
         return
@@ -42,6 +50,26 @@ def weigh(case: Case) -> Iterator[Weight]:
         step=1,
         parameters=len(cut),
     )
+    if chosen and case.learned:
+        yield symptom(MODERATE, "in a forward method a value without a gradient is made")
+
+
+def _chooses(case: Case, cut: list[ParameterInfo]) -> bool:
+    """Whether a module around these parameters rounds, compares or picks; supports what was measured, no more."""
+    around = {
+        x.cls
+        for x in case.run.layers
+        for p in cut
+        if p.layer is not None and (x.name in {p.layer, x.root} or p.layer.startswith(f"{x.name}."))
+    }
+    for text in case.run.sources.values():
+        try:
+            classes = [n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.ClassDef) and n.name in around]
+        except (SyntaxError, ValueError):
+            continue
+        if any(True for owner in classes for _ in hard_choices(owner, CHOICES)):
+            return True
+    return False
 
 
 FLAT = ("RoundBackward", "SignBackward", "FloorBackward", "CeilBackward", "TruncBackward", "HeavisideBackward")

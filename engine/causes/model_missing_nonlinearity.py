@@ -25,7 +25,8 @@ NEARLY_ALL = 0.99
 
 def weigh(case: Case) -> Iterator[Weight]:
     """The model's output is an affine function of its input, measured on a copy."""
-    deep = [x for x in case.leaves if x.kind in {"linear", "conv"}]
+    own = {p.layer for p in case.weights}
+    deep = [x for x in case.leaves if x.kind in {"linear", "conv"} or (x.kind == "other" and x.name in own)]
     for fact in case.probes.get("affine", []):
         if fact.data.get("affine") is not True:
             continue

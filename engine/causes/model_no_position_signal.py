@@ -5,10 +5,16 @@ Source: huggingface/transformers#19045; DEFault++.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
+import numpy as np
+
 from aitia.engine.case import Case, nanmax
-from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, Cause, Weight, against, supports
+from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, Cause, Weight, against, supports, symptom
+
+PLACES = 4
+"""Rows from which a table is one of places; single tokens (a class, a mask) are often left unused."""
 
 
 def weigh(case: Case) -> Iterator[Weight]:
@@ -27,6 +33,29 @@ def weigh(case: Case) -> Iterator[Weight]:
             )
             if case.learned:
                 yield against(MODERATE, "the task is learned all the same: order may not matter here")
+            return
+    yield from _left_out(case)
+
+
+def _left_out(case: Case) -> Iterator[Weight]:
+    """Where the order of the input cannot be changed from outside: a table of places that the loss never reaches."""
+    widths = {p.shape[-1] for p in case.weights if p.layer in {x.name for x in case.kinds("attention")}}
+    leaves = {x.name for x in case.leaves}
+    for p in case.trainable:
+        present = case.column("grad_present", p.index)
+        seen = np.isfinite(present)
+        table = p.layer not in leaves and p.shape[-1:] and p.shape[-1] in widths and math.prod(p.shape[:-1]) >= PLACES
+        if p.optimizers and table and seen.any() and not (present[seen] > 0).any():
+            yield supports(
+                STRONG,
+                f"{p.name} {list(p.shape)} has a row of the width that attention reads for each of {math.prod(p.shape[:-1])} "
+                "places, and the graph of the loss never reaches it: it is made and not added",
+                tool="gradient_debugger",
+                subject=case.owner(p.name),
+                step=1,
+                places=math.prod(p.shape[:-1]),
+            )
+            yield symptom(MODERATE, "without it attention cannot tell one place from another")
             return
 
 

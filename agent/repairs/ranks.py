@@ -50,7 +50,8 @@ def hooks_lost_after_move(accused: Accused) -> Patch | None:
 def wrong_grad_scale(accused: Accused) -> Patch | None:
     """Divide the summed gradients by the number of ranks."""
     for source in accused.sources:
-        calls = [c for c in source.calls("all_reduce") if positional(c) and ".grad" in source.code(c.args[0].value)]
+        calls = [c for c in source.calls("all_reduce") if positional(c) and (
+            ".grad" in source.code(c.args[0].value) or source.line(c) in accused.lines(source))]  # fmt: skip
         for call in accused.suspects(calls, source):
             edits, gradient = Edits(source), source.code(call.args[0].value)
             dist = source.code(on) if (on := receiver(call)) is not None else "torch.distributed"

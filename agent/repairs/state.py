@@ -76,8 +76,9 @@ def drawn_again(accused: Accused) -> bool:
     """Whether evaluation runs the same input again and again in training mode: dropout is sampled on purpose there."""
     rows = accused.run.table("batch")
     asked = (rows["grad"] == 0) & (rows["training"] == 1)
-    seen = rows["in_hash"][asked]
-    return len(seen) > 1 and float((seen[1:] == seen[:-1]).mean()) > AGAIN
+    seen, steps = rows["in_hash"][asked], rows["step"][asked]
+    again = (seen[1:] == seen[:-1]) & (steps[1:] == steps[:-1])  # a held-out batch comes again, after more training
+    return len(seen) > 1 and float(again.mean()) > AGAIN
 
 
 def freeze_undone_by_train(accused: Accused) -> Patch | None:

@@ -19,6 +19,8 @@ OTHER_SEED = 2.0
 """With another seed samples and start are others, too: so many times that difference says nothing yet."""
 FEWER_STEPS = 0.5
 """A changed program that takes less than this share of the steps has skipped its training, not repaired it."""
+SHARED, SHARED_STEPS = frozenset({"ddp.same_data_on_ranks"}), 0.1
+"""Causes whose repair shares one epoch among the ranks, up to about eight of them: each takes fewer steps."""
 JUDGED_BY_RECALL = frozenset({"data.class_imbalance", "loss.class_weight_wrong"})
 """Causes in which accuracy says nothing: it is highest where the rare class is never said."""
 STOOD_STILL = frozenset({"optimizer.never_stepped", "loop.zero_grad_after_backward"})
@@ -176,7 +178,7 @@ def _refutation(before: Reading, after: Reading, threshold: float) -> str | None
         return f"the mechanism is still there: {after.statement}"
     if after.failure is not None and after.failure != before.failure:
         return f"the changed program ends in {after.failure}"
-    if after.steps < FEWER_STEPS * before.steps:
+    if after.steps < (SHARED_STEPS if after.cause in SHARED else FEWER_STEPS) * before.steps:
         return f"the changed program takes only {after.steps} of {before.steps} optimizer steps"
     what = "recall" if after.cause in JUDGED_BY_RECALL else "accuracy"
     was, now = getattr(before, what), getattr(after, what)

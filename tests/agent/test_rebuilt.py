@@ -64,3 +64,72 @@ def test_a_missing_step_stands_where_its_gradients_are_ready(tmp_path: Path, nam
     found = [p.files["train.py"] for p in patches_for(run, accuse("optimizer.never_stepped"))]
 
     assert found == [source.replace(old, new)]
+
+
+PASSES = "for epoch in range(3):\n    for x in loader:\n        net(x).sum().backward()\n"
+PART = "[torch.distributed.get_rank()::torch.distributed.get_world_size()]"
+SHARED = {
+    "a loader of a helper": (
+        "import torch\ndef make(data, mixed):\n    return DataLoader(dataset=data, shuffle=mixed)\n", "shuffle=mixed",
+        "sampler=torch.utils.data.DistributedSampler(data) if mixed else None",
+    ),
+    "an order in parts": (
+        "import torch\nfor rows in torch.randperm(n).split(9):\n    net(x[rows]).sum().backward()\n",
+        "torch.randperm(n)", f"torch.randperm(n){PART}",
+    ),
+    "arrays in parts": (
+        "import torch\nfor a, b in zip(x.split(9), y.split(9)):\n    f(net(a), b).backward()\n",
+        "zip(x.split(9), y.split(9))", f"zip(x{PART}.split(9), y{PART}.split(9))",
+    ),
+    "a sampler that thinks it is alone": (
+        "import torch\ns = DistributedSampler(data, num_replicas=1, rank=0)\n", "num_replicas=1, rank=0",
+        "num_replicas=torch.distributed.get_world_size(), rank=torch.distributed.get_rank()",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_each_rank_gets_a_part_however_samples_are_drawn(tmp_path: Path, name: str) -> None:
+    """The first of the repairs is at the place where samples are chosen."""
+    source, old, new = SHARED[name]
+    run = run_of(tmp_path, source)
+
+    found = [p.files["train.py"] for p in patches_for(run, accuse("ddp.same_data_on_ranks"))]
+
+    assert found[0] == source.replace(old, new)
+
+
+def test_a_seed_that_also_splits_the_data_stays(tmp_path: Path) -> None:
+    """Ranks that split differently would train on what others hold out."""
+    source = "import torch\ndef f(n):\n    torch.manual_seed(0)\n    order = torch.randperm(n)\n    return order\n"
+    run = run_of(tmp_path, source)
+
+    assert patches_for(run, accuse("ddp.same_data_on_ranks")) == []
+
+
+def test_a_sampler_counts_passes_wherever_its_loader_is_run_through(tmp_path: Path) -> None:
+    """Also where no loop over epochs is in sight."""
+    source = "def fit(batches):\n    for i, x in enumerate(batches):\n        net(x).sum().backward()\n"
+    run = run_of(tmp_path, source)
+
+    found = [p.files["train.py"] for p in patches_for(run, accuse("ddp.set_epoch_missing"))]
+
+    assert found == [source.replace("    for i", "    batches.sampler.set_epoch(batches.sampler.epoch + 1)\n    for i")]
+
+
+def test_every_network_is_switched_in_every_stage(tmp_path: Path) -> None:
+    """Two loops learn, two places judge; each loop trains what it asks, and each place judges what it asks."""
+    source = (
+        "import torch\nfor x in a:\n    decoder(encoder(x)).sum().backward()\nwith torch.no_grad():\n"
+        "    print(decoder(encoder(y)))\ndef accuracy(m):\n    return m(y)\nmodel = head\nfor e in range(2):\n"
+        "    for x in b:\n        model(x).sum().backward()\n    print(accuracy(model))\n"
+    )
+    run = run_of(tmp_path, source)
+    expected = (
+        source.replace("for x in a", "decoder.train()\nencoder.train()\nfor x in a")
+        .replace("with torch", "decoder.eval()\nencoder.eval()\nwith torch")
+        .replace("    return m", "    m.eval()\n    return m")
+        .replace("    for x in b", "    model.train()\n    for x in b")
+    )
+
+    assert patches_for(run, accuse("eval.mode_not_eval"))[0].files["train.py"] == expected

@@ -26,7 +26,79 @@ def submodule_not_registered(accused: Accused) -> Iterator[Patch]:
                 named.add(held)
                 _wrap(source, edits, value, held)
         what = " and ".join(sorted(named)) + " instead of a list or dict"
-        for patch in (accused.patch(SUMMARY + what, edits), _set_plainly(accused, source), _blocks(accused, source)):
+        blocks, both = Edits(source), Edits(source)
+        _blocks(source, blocks)
+        for target, value in _attributes(source) if blocks.result() is not None else ():
+            if (held := _held(source, target, value)) is not None and not _in_block(source, value):
+                _wrap(source, both, value, held)
+        _blocks(source, both)
+        for patch in (
+            accused.patch(SUMMARY + what, edits), _set_plainly(accused, source), *_by_path(accused, source),
+            accused.patch(SUMMARY + "make the block a module", both),
+            accused.patch(SUMMARY + "make the block a module", blocks),
+        ):  # fmt: skip
+            if patch is not None:
+                yield patch
+
+
+def _in_block(source: Source, node: cst.CSTNode) -> bool:
+    """Whether this stands in a class that is no module."""
+    owner = source.enclosing(node, (cst.ClassDef,))
+    return isinstance(owner, cst.ClassDef) and not owner.bases
+
+
+def _by_path(accused: Accused, source: Source) -> Iterator[Patch | None]:
+    """`self.experts = made(n)`: the path of the accused layer says that this holds layers."""
+    name = (accused.hypothesis.component or "").partition(".")[0]
+    for target, value in _attributes(source):
+        if target != f"self.{name}" or _held(source, target, value) is not None:
+            continue
+        if isinstance(value, (cst.Name, cst.Call)) and not _layer_at_once(source, value):
+            edits = Edits(source)
+            edits.replace(value, f"{module(source, 'ModuleList')}({source.code(value)})")
+            yield accused.patch(SUMMARY + "ModuleList instead of a list", edits)
+
+
+def _layer_at_once(source: Source, value: cst.BaseExpression) -> bool:
+    return isinstance(value, cst.Call) and (_layer(source, value) or last_name(value.func) in KNOWN)
+
+
+HELPER = """def layers_in(held):
+    \"\"\"Layers in lists, dictionaries, functions and plain objects, which a model does not find by itself.\"\"\"
+    if isinstance(held, {0}):
+        return [held]
+    if isinstance(held, dict):
+        held = held.values()
+    elif callable(held) and getattr(held, "__defaults__", None) or getattr(held, "__closure__", None):
+        held = [*(held.__defaults__ or ()), *(cell.cell_contents for cell in held.__closure__ or ())]
+    elif hasattr(held, "func") and hasattr(held, "keywords"):
+        held = [held.func, *held.args, *held.keywords.values()]
+    elif hasattr(held, "__dict__"):
+        held = vars(held).values()
+    return [m for part in held for m in layers_in(part)] if not hasattr(held, "shape") and hasattr(
+        held, "__iter__") and not isinstance(held, str) else []
+
+
+"""
+"""What finds layers wherever an object keeps them."""
+
+
+def held_anywhere(accused: Accused) -> Iterator[Patch]:
+    """Where no container can be exchanged: the model registers what its attributes hold."""
+    for source in accused.sources:
+        modules = [c for c in source.nodes(cst.ClassDef) if any("Module" in source.code(b.value) for b in c.bases)]
+        for owner in reversed(modules):
+            init = next((f for f in source.nodes(cst.FunctionDef, owner) if f.name.value == "__init__"), None)
+            body = init.body.body if init is not None and isinstance(init.body, cst.IndentedBlock) else ()
+            last = body[-1] if body else None
+            if not isinstance(last, (cst.SimpleStatementLine, cst.BaseCompoundStatement)):
+                continue
+            edits = Edits(source)
+            at = source.offset(min([source.line(owner), *(source.line(d) for d in owner.decorators)]))
+            edits.cut(at, at, HELPER.format(module(source, "Module")))
+            own = '[v for k, v in vars(self).items() if not k.startswith("_")]'
+            edits.after(last, f"self.held = {module(source, 'ModuleList')}(layers_in({own}))")
+            patch = accused.patch(SUMMARY + "those that its attributes hold", edits)
             if patch is not None:
                 yield patch
 
@@ -36,6 +108,8 @@ def _attributes(source: Source) -> Iterator[tuple[str, cst.BaseExpression]]:
     assigned: list[cst.Assign | cst.AnnAssign] = [*source.nodes(cst.Assign), *source.nodes(cst.AnnAssign)]
     for node in assigned:
         target = node.target if isinstance(node, cst.AnnAssign) else node.targets[0].target
+        if isinstance(target, cst.Tuple):
+            continue
         inside = source.enclosing(node, (cst.ClassDef,)) is not None
         if source.code(target).startswith("self.") and node.value is not None and inside:
             yield source.code(target), node.value
@@ -153,15 +227,19 @@ def _set_plainly(accused: Accused, source: Source) -> Patch | None:
                                     f"{source.code(call.args[2].value)}")  # fmt: skip
     for subscript in source.nodes(cst.Subscript):
         text = re.fullmatch(r"self\.__dict__\[['\"](\w+)['\"]\]", source.code(subscript))
+        named = re.fullmatch(r"(?s)(?:self\.__dict__|vars\(self\))\[(.+)\]", source.code(subscript))
         around = source.parent(subscript)
+        assign = source.parent(around) if isinstance(around, cst.AssignTarget) else None
+        if named and not text and isinstance(assign, cst.Assign):
+            edits.replace(assign, f"setattr(self, {named.group(1)}, {source.code(assign.value)})")
+            continue
         if text and isinstance(around, cst.AssignTarget):
             edits.replace(subscript, f"self.{text.group(1)}")
     return accused.patch(SUMMARY + "assign them as attributes", edits)
 
 
-def _blocks(accused: Accused, source: Source) -> Patch | None:
+def _blocks(source: Source, edits: Edits) -> None:
     """A block that holds layers and is called, but is no module, becomes one."""
-    edits = Edits(source)
     for owner in source.nodes(cst.ClassDef):
         methods = {f.name.value: f for f in source.nodes(cst.FunctionDef, owner)}
         init, call = methods.get("__init__"), methods.get("__call__") or methods.get("forward")
@@ -180,4 +258,3 @@ def _blocks(accused: Accused, source: Source) -> Patch | None:
         edits.before(first, "super().__init__()")
         if call.name.value == "__call__":
             edits.replace(call.name, "forward")
-    return accused.patch(SUMMARY + "make the block a module", edits)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from programs import accuse, run_of
 
@@ -202,3 +204,111 @@ def test_sums_are_averaged_together(tmp_path: Path, name: str) -> None:
     found = [p.files["train.py"] for p in patches_for(run_of(tmp_path, source), accuse("loss.reduction_scale"))]
 
     assert found[0] == source.replace(old, new)
+
+
+FIT = "for i in order:\n    loss = f(net(X[i]), y[i])\n    loss.backward()\n"
+NUMBERS = {
+    "a spread under a name": ("mu, sd = X.mean(0), X.std(0)\nX = (X - mu) / sd\n" + FIT, "/ sd", "/ (sd + (sd == 0))"),
+    "a norm": ("def unit(v):\n    return v / v.norm()\n", "/ v.norm()", "/ (v.norm() + 1e-6)"),
+    "a logarithm": ("import numpy as np\nX = np.log(X)\n" + FIT, "np.log(X)", "np.log1p(X)"),
+    "a logarithm below minus one": (
+        "import numpy as np\nX = np.log(X)\n" + FIT, "np.log(X)", "np.log(np.maximum(X, 1e-6))",
+    ),
+    "a root": ("import numpy as np\nX = np.sqrt(X)\n" + FIT, "np.sqrt(X)", "np.sign(X) * np.sqrt(np.abs(X))"),
+    "a ratio": ("r = X[:, 0] / X[:, 1]\n" + FIT, "/ X[:, 1]", "/ (X[:, 1] + 1e-6)"),
+    "a mean of nothing": (
+        "def m(v):\n    some = v[v > 0]\n    return some.mean()\n", "some.mean()",
+        "(some.mean() if len(some) else 0.0)",
+    ),
+    "holes in tensors": (
+        "import torch\nX = torch.tensor(rows)\n" + FIT, "rows)\n",
+        "rows)\nfilling = X.nanmean(0)\nX = torch.where(torch.isnan(X), filling, X)\n",
+    ),
+    "holes in both parts of an array": (
+        "import numpy as np\nX, X_test, y, y_test = train_test_split(a, b)\nfit(*X)\n", "(a, b)\n",
+        "(a, b)\nfilling = np.nanmean(X, axis=0)\nX = np.where(np.isnan(X), filling, X)\n"
+        "X_test = np.where(np.isnan(X_test), filling, X_test)\n",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_what_made_no_number_makes_one(tmp_path: Path, name: str) -> None:
+    """Divisions, logarithms, roots and means of the data; holes get what the training part has there."""
+    source, old, new = NUMBERS[name]
+    run, n = run_of(tmp_path, source), np.zeros(4)
+    run.table = {"loss": {"target_nonfinite": n}}.__getitem__  # type: ignore[method-assign, assignment]  # as recorded
+
+    found = [p.files["train.py"] for p in patches_for(run, accuse("data.nan_or_inf_input"))]
+
+    assert source.replace(old, new) in found
+
+
+def test_numpy_says_which_operation_it_was(tmp_path: Path) -> None:
+    """Of two the one that numpy warned of comes first; losses and layers are no data."""
+    source = (
+        "import numpy as np\nX = X / X.std(0)\nX = np.sqrt(X)\nfor i in order:\n    loss = f(net(X[i]), y[i]) / k\n"
+        "    loss.backward()\n"
+    )
+    run, said = run_of(tmp_path, source), "train.py:3: RuntimeWarning: invalid value encountered in sqrt"
+    run.table = {"loss": {"target_nonfinite": np.zeros(4)}}.__getitem__  # type: ignore[method-assign, assignment]
+    run.log_tail = lambda limit=0: said  # type: ignore[method-assign]
+
+    found = [p.files["train.py"] for p in patches_for(run, accuse("data.nan_or_inf_input"))]
+
+    assert found[0] == source.replace("np.sqrt(X)", "np.sign(X) * np.sqrt(np.abs(X))")
+    assert all("/ k" in text for text in found)
+
+
+def test_samples_without_a_target_are_left_out(tmp_path: Path) -> None:
+    """Together with their features."""
+    source = "X, y = load()\n" + FIT.replace("f(net", "F.mse_loss(net")
+    run = run_of(tmp_path, source)
+    run.table = {"loss": {"target_nonfinite": np.ones(4)}}.__getitem__  # type: ignore[method-assign, assignment]
+
+    found = [p.files["train.py"] for p in patches_for(run, accuse("data.nan_or_inf_input"))]
+
+    assert "there = (y == y).reshape(len(y), -1).all(1)" in found[0]
+    assert "X, y = X[there], y[there]" in found[0]
+
+
+MODEL = "import torch.nn as nn\nclass M(nn.Module):\n    def __init__(self):\n        super().__init__()\n        {0}\n"
+HELD = {
+    "made by a function": ("self.experts = made(4)", "made(4)", "nn.ModuleList(made(4))"),
+    "an argument": ("self.experts = experts", "= experts", "= nn.ModuleList(experts)"),
+    "past the model": (
+        "self.__dict__[f'e{i}'] = nn.Linear(2, 2)", "self.__dict__[f'e{i}'] = nn.Linear(2, 2)",
+        "setattr(self, f'e{i}', nn.Linear(2, 2))",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_the_accused_path_says_what_holds_the_layers(tmp_path: Path, name: str) -> None:
+    """Whatever makes the list; several names at once are no list."""
+    line, old, new = HELD[name]
+    source = MODEL.format(line) + "        self.a, self.b = nn.Linear(2, 2), nn.Linear(2, 2)\n"
+    hypothesis = accuse("model.submodule_not_registered").model_copy(update={"component": "experts.0"})
+
+    found = [p.files["train.py"] for p in patches_for(run_of(tmp_path, source), hypothesis)]
+
+    assert found[0] == source.replace(old, new)
+
+
+def test_layers_are_found_wherever_an_object_keeps_them() -> None:
+    """In closures, dictionaries of lists, plain objects and partial functions; tensors and texts hold none."""
+    nn = pytest.importorskip("torch.nn")
+    import functools
+
+    from aitia.agent.repairs.registered import HELPER
+
+    scope: dict[str, Any] = {"nn": nn}
+    exec(HELPER.format("nn.Module"), scope)  # what a repair puts into a program
+    a, b, c, d, e = (nn.Linear(1, 1) for _ in range(5))
+    plain = type("P", (), {})()
+    plain.layer, plain.name = c, "text"
+    held = [lambda x, layer=a: layer(x), {"k": [b, 3]}, plain, functools.partial(print, d), (lambda x: e(x)), a.weight]
+
+    found = scope["layers_in"](held)
+
+    assert found == [a, b, c, d, e]

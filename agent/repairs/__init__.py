@@ -262,7 +262,10 @@ ALTERNATIVES: Final[dict[str, tuple[Repair, ...]]] = {
         initial.random_parameters,
     ),
     "init.wrong_scale": (initial.own_scale,),
-    "loss.wrong_for_task": (measure.several_labels,),
+    "loss.wrong_for_task": (
+        measure.several_labels,
+        measure.one_certainty_each,
+    ),
     "loss.term_dominates": (
         values.term_dominates_by_far,
         values.term_dominates_by_most,

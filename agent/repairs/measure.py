@@ -7,7 +7,7 @@ import re
 import libcst as cst
 
 from aitia.agent.repairs.accused import Accused, Edits, Patch, Source, keyword, last_name, positional, receiver
-from aitia.agent.repairs.source import number
+from aitia.agent.repairs.source import argument, number
 
 COLUMN = re.compile(r"(\[:, ?None\]|\.unsqueeze\(-?1\)|\.view\(-1, 1\)|\.reshape\(-1, 1\))$")
 """Endings that make a vector a column, which a comparison with a row spreads over a square."""
@@ -60,6 +60,28 @@ def several_labels(accused: Accused) -> Patch | None:
                 _, end = source.span(call.func)
                 edits.cut(end - len(name), end, other)
         patch = accused.patch(summary, edits)
+        if patch is not None:
+            return patch
+    return None
+
+
+def one_certainty_each(accused: Accused) -> Patch | None:
+    """A binary loss gets a probability for each label instead of shares of one."""
+    calls = [f for f in accused.run.facts("loss_call") if f.data.get("function") == "binary_cross_entropy"]
+    if not any(str(f.data.get("input_by")).startswith("Softmax") for f in calls):
+        return None
+    for source in accused.sources:
+        edits = Edits(source)
+        for call in source.calls("Softmax"):
+            edits.replace(call, source.code(call.func).replace("Softmax", "Sigmoid") + "()")
+        for call in source.calls("softmax"):
+            on = receiver(call)
+            given = argument(call, 0, "input")
+            if on is not None and source.code(on) in {"F", "torch", "nn.functional", "torch.nn.functional"} and given:
+                edits.replace(call, f"{source.code(call.func).replace('softmax', 'sigmoid')}({source.code(given)})")
+            elif on is not None:
+                edits.replace(call, f"{source.atom(on)}.sigmoid()")
+        patch = accused.patch("give each label a probability of its own", edits)
         if patch is not None:
             return patch
     return None

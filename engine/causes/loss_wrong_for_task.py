@@ -48,6 +48,16 @@ def weigh(case: Case) -> Iterator[Weight]:
                 where=where,
                 row_sum=each,
             )
+        elif function == "binary_cross_entropy" and _shared(fact) and _independent(case, fact):
+            each = _row_sum(case, fact)
+            yield supports(
+                DECISIVE,
+                f"what binary_cross_entropy is given comes from a softmax over {shape[1]} labels and adds up to 1 a sample, the "
+                f"targets to {each:.2g}: several labels can be true at once, but they share one certainty",
+                step=1,
+                where=where,
+                row_sum=each,
+            )
         elif function in SIGNED and (fact.data.get("target_lowest"), fact.data.get("target_highest")) == (0, 1):
             yield supports(
                 DECISIVE,
@@ -93,8 +103,13 @@ def _row_sum(case: Case, fact: Fact) -> float:
     return nanmedian(rows["target_mean"]) * int(fact.data["input_shape"][1])
 
 
+def _shared(fact: Fact) -> bool:
+    """Whether the probabilities of a sample were made to add up to 1."""
+    return fact.data.get("input_is_prob") is True and str(fact.data.get("input_by")).startswith("Softmax")
+
+
 def _independent(case: Case, fact: Fact) -> bool:
-    """Whether 0 and 1 stand for every class on its own, where a distribution over the classes is expected."""
+    """Whether 0 and 1 stand for every class on its own, where a distribution over the classes is expected or given."""
     shape, target = fact.data.get("input_shape") or [], fact.data.get("target_shape") or []
     if len(shape) != 2 or shape != target or fact.data.get("target_integral") is not True:
         return False

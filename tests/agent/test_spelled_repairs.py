@@ -186,3 +186,27 @@ def test_parameters_and_lists_of_layers_are_repaired_where_they_are_made(
         expected = expected.replace(a, b)
 
     assert expected in [p.files["train.py"] for p in patches_for(run_of(tmp_path, source), accuse(cause))]
+
+
+SHARED = {"function": "binary_cross_entropy", "input_by": "SoftmaxBackward0", "input_shape": [4, 3]}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("nn.Softmax(dim=-1)", "nn.Sigmoid()"),
+        ("F.softmax(out, dim=1)", "F.sigmoid(out)"),
+        ("torch.softmax(input=out, dim=1)", "torch.sigmoid(out)"),
+        ("out.softmax(-1)", "out.sigmoid()"),
+    ],
+)
+def test_each_label_gets_a_probability_of_its_own(tmp_path: Path, old: str, new: str) -> None:
+    """However the softmax is written; where a sigmoid is given already, nothing is changed."""
+    source = f"p = {old}\nloss = F.binary_cross_entropy(p, y)\n"
+    accused = accuse("loss.wrong_for_task", 2)
+
+    found = patches_for(run_of(tmp_path / "a", source, facts=(("loss_call", 1, SHARED, None),)), accused)
+    other = {**SHARED, "input_by": "SigmoidBackward0"}
+
+    assert [p.files["train.py"] for p in found] == [source.replace(old, new)]
+    assert patches_for(run_of(tmp_path / "b", source, facts=(("loss_call", 1, other, None),)), accused) == []

@@ -46,6 +46,24 @@ def one_label_as_a_row_of_zeros_and_one() -> None:
     train(mlp(), (x, F.one_hot(y, 6).float()), F.cross_entropy, epochs=6)
 
 
+@mini("loss.wrong_for_task")
+def several_labels_share_one_certainty(broken: bool) -> None:
+    """The loss is one for yes or no each, but the probabilities add up to 1 a sample."""
+    x = torch.randn(480, 8)
+    y = (x @ torch.randn(8, 5) > 0).float()
+    shares = nn.Softmax(dim=-1) if broken else nn.Sigmoid()
+    model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 5), shares)
+    train(model, (x, y), F.binary_cross_entropy, epochs=8)
+
+
+@lookalike("loss.wrong_for_task")
+def one_label_in_columns() -> None:
+    """Softmax and a binary loss of one-hot targets: unusual, and it adds up."""
+    x, y = blobs(480)
+    model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 6), nn.Softmax(dim=-1))
+    train(model, (x, F.one_hot(y, 6).float()), F.binary_cross_entropy, epochs=8)
+
+
 @mini("model.output_activation_range")
 def squares_by_hand_around_a_tanh(broken: bool) -> None:
     x = torch.randn(480, 3) @ torch.randn(3, 8) * 3

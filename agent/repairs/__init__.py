@@ -47,6 +47,7 @@ from aitia.agent.repairs import (
     rebuilt,
     registered,
     regraph,
+    reordered,
     running,
     samples,
     scaling,
@@ -198,6 +199,7 @@ ALTERNATIVES: Final[dict[str, tuple[Repair, ...]]] = {
     "data.label_misaligned": (
         values.permuted_alone,
         partners.moved_alone,
+        reordered.one_order,
     ),
     "data.nan_or_inf_input": (
         missing.never_there,

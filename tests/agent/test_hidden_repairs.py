@@ -312,3 +312,36 @@ def test_layers_are_found_wherever_an_object_keeps_them() -> None:
     found = scope["layers_in"](held)
 
     assert found == [a, b, c, d, e]
+
+
+ORDERED = {
+    "two generators": (
+        "X = a.permutation(X)\ny = b.permutation(y)\n",
+        "order = a.permutation(len(X))\nX = X[order]\ny = y[order]\n",
+    ),
+    "a helper with two seeds": (
+        "def split(a, seed):\n    p = rng(seed).permutation(len(a))\n    return a[p[:9]], a[p[9:]]\n"
+        "x1, x2 = split(X, 1)\ny1, y2 = split(y, 2)\n",
+        "def split(a, seed):\n    p = rng(seed).permutation(len(a))\n    return a[p[:9]], a[p[9:]]\n"
+        "x1, x2 = split(X, 1)\ny1, y2 = split(y, 1)\n",
+    ),
+    "a helper without one": (
+        "def mixed(a):\n    return a[torch.randperm(len(a))]\nx, t = mixed(X), mixed(y)\n",
+        "def mixed(a):\n    return a[torch.randperm(len(a))]\norder = torch.randperm(len(X))\n"
+        "x, t = X[order], y[order]\n",
+    ),
+    "sorted on one side": (
+        "o = np.argsort(d.data.sum(1))\nX = d.data[o] / 16\ny = d.target\n",
+        "o = np.argsort(d.data.sum(1))\nX = d.data[o] / 16\ny = d.target[o]\n",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ORDERED)
+def test_features_and_targets_take_one_order(tmp_path: Path, name: str) -> None:
+    """However each got its own."""
+    source, expected = ORDERED[name]
+
+    found = [p.files["train.py"] for p in patches_for(run_of(tmp_path, source), accuse("data.label_misaligned"))]
+
+    assert expected in found

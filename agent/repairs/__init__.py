@@ -22,6 +22,7 @@ from aitia.agent.repairs import (
     data,
     deep,
     divided,
+    fitted,
     graph,
     hooks,
     initial,
@@ -104,7 +105,7 @@ REPAIRS: Final[dict[str, Repair]] = {
     "eval.functional_dropout_always_on": state.functional_dropout_always_on,
     "eval.metric_bug": measure.metric_bug,
     "eval.mode_not_eval": modes.mode_not_eval,
-    "eval.preprocessing_mismatch": samples.preprocessing_mismatch,
+    "eval.preprocessing_mismatch": fitted.preprocessing_mismatch,
     "eval.test_leakage": samples.test_leakage,
     "eval.underfit_stopped_early": values.underfit_stopped_early,
     "graph.backward_twice": graph.backward_twice,
@@ -236,7 +237,10 @@ ALTERNATIVES: Final[dict[str, tuple[Repair, ...]]] = {
         attached.evaluated_here,
     ),
     "eval.test_leakage": (apart.test_leakage,),
-    "eval.preprocessing_mismatch": (prepared.preprocessing_mismatch,),
+    "eval.preprocessing_mismatch": (
+        samples.preprocessing_mismatch,
+        prepared.preprocessing_mismatch,
+    ),
     "graph.backward_twice": (
         carried.carried_state,
         regraph.graph_again,

@@ -188,8 +188,11 @@ def _called_after_the_step(accused: Accused) -> Patch | None:
             kind = _class_of(source, name)
             methods = [f for f in source.nodes(cst.FunctionDef, kind) if "update" in f.name.value] if kind else []
             method = methods[0].name.value if methods else "update_parameters" if "AveragedModel" in source.text else ""
-            if method and trained:
-                edits.after(statement, f"{name}.{method}({trained})")
+            wanted = (
+                [p.name.value for p in methods[0].params.params if p.default is None] if methods else ["self", "model"]
+            )
+            if method and (trained or len(wanted) < 2):  # one that holds its model needs none
+                edits.after(statement, f"{name}.{method}({trained if len(wanted) > 1 else ''})")
                 return accused.patch(f"update {name} after every step", edits)
         for function in source.nodes(cst.FunctionDef):
             name = function.name.value

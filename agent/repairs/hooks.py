@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import libcst as cst
 
-from aitia.agent.repairs.accused import Accused, Edits, Patch, Source, only, receiver, targets
+from aitia.agent.repairs.accused import Accused, Edits, Patch, Source, last_name, only, receiver, targets
 from aitia.agent.repairs.source import LOOPS, Statement
 
 REGISTERING = (
@@ -28,6 +28,11 @@ def hooks_accumulate(accused: Accused) -> Iterator[Patch]:
                 owner = source.enclosing(function, (cst.ClassDef,))
                 if isinstance(owner, cst.ClassDef) and function.name.value == "__init__":
                     yield from _after_the_object(accused, source, owner, call)
+                elif function.name.value == "forward" and isinstance(owner, cst.ClassDef):
+                    yield from _into_init(accused, source, owner, call)
+                    yield from _at_the_end(accused, source, function, call)
+                elif any("contextmanager" in source.code(d) for d in function.decorators):
+                    yield from _behind_the_yield(accused, source, function, call)
                 else:
                     yield from _at_the_end(accused, source, function, call)
                     for use in source.calls(function.name.value):
@@ -165,6 +170,57 @@ def _at_the_end(accused: Accused, source: Source, function: cst.FunctionDef, cal
         edits.after(last, *lines)
     patch = accused.patch(AWAY, edits)
     if patch is not None:
+        yield patch
+
+
+def _into_init(accused: Accused, source: Source, owner: cst.ClassDef, call: cst.Call) -> Iterator[Patch]:
+    """What a forward registers on the module's own parts belongs where those are made."""
+    statement = source.statement(call)
+    made = next((f for f in source.nodes(cst.FunctionDef, owner.body) if f.name.value == "__init__"), None)
+    body = made.body.body if made is not None and isinstance(made.body, cst.IndentedBlock) else ()
+    last = body[-1] if body else None
+    own = isinstance(only(statement), cst.Expr) and isinstance(source.parent(call), cst.Expr)
+    lambdas = {p.name.value for u in source.nodes(cst.Lambda, call) for p in u.params.params}
+    free = {source.code(n) for n in source.nodes(cst.Name, call)} - lambdas - {"self"}
+    attributes = {n.attr.value for n in source.nodes(cst.Attribute, call)}
+    if own and free <= attributes and isinstance(last, (cst.SimpleStatementLine, cst.BaseCompoundStatement)):
+        edits = Edits(source)
+        edits.after(last, *edits.lines(statement))
+        edits.remove(statement)
+        patch = accused.patch(ONCE, edits)
+        if patch is not None:
+            yield patch
+
+
+def _behind_the_yield(accused: Accused, source: Source, function: cst.FunctionDef, call: cst.Call) -> Iterator[Patch]:
+    """A context that registers a hook takes it away when it is left, also by an error."""
+    given = [s for s in source.nodes(cst.SimpleStatementLine, function.body) if any(source.nodes(cst.Yield, s))]
+    if len(given) != 1 or not isinstance(source.parent(call), (cst.Expr, cst.Assign, cst.Arg)):
+        return
+    edits, statement = Edits(source), source.statement(call)
+    names = targets(source, call)
+    looped, taken = source.loop(call) is not None, tuple[str, ...]()
+    if isinstance(source.parent(call), cst.Expr):
+        start, end = source.span(call)
+        edits.cut(start, start, "handles.append(" if looped else "handle = ")
+        if looped:
+            edits.cut(end, end, ")")
+            edits.before(source.loop(call) or statement, "handles = []")
+        taken = ("for handle in handles:", "    handle.remove()") if looped else ("handle.remove()",)
+    elif isinstance(source.parent(call), cst.Assign) and len(names) == 1 and not looped:
+        taken = (f"{source.code(names[0])}.remove()",)
+    elif isinstance(around := source.enclosing(call, (cst.Call,)), cst.Call) and last_name(around.func) == "append":
+        kept = receiver(around)
+        taken = (f"for handle in {source.code(kept)}:", "    handle.remove()") if kept is not None else ()
+    else:
+        return
+    lines = edits.lines(given[0])
+    start, end = source.offset(source.line(given[0])), source.offset(source.last_line(given[0]) + 1)
+    indent = source.indent(given[0])
+    block = ["try:", *(f"    {x}" for x in lines), "finally:", *(f"    {x}" for x in taken)]
+    edits.cut(start, end, "".join(f"{indent}{x}{source.newline}" for x in block))
+    patch = accused.patch(AWAY, edits)
+    if patch is not None and taken:
         yield patch
 
 

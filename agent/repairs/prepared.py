@@ -62,6 +62,21 @@ def _pair(one: str, other: str) -> bool:
     return re.fullmatch(rf"(?i){re.escape(parts[0])}{HELD}{re.escape(parts[1])}", other) is not None
 
 
+def counterpart(source: Source, theirs: cst.BaseExpression) -> str | None:
+    """The held-out part that belongs to a training part: named alike, or beside it where both were split off."""
+    mine = source.code(theirs)
+    for assign in source.nodes(cst.Assign):
+        target = assign.targets[0].target
+        names = [source.code(e.value) for e in target.elements] if isinstance(target, cst.Tuple) else []
+        if mine in names and len(names) % 2 == 0:
+            place = names.index(mine)
+            split = isinstance(assign.value, cst.Call) and "split" in source.code(assign.value.func)
+            if split and place % 2 == 0:
+                return names[place + 1]
+    known = {source.code(a.targets[0].target) for a in source.nodes(cst.Assign)}
+    return next((n for n in sorted(known) if _pair(mine, n)), None)
+
+
 def _align(source: Source, edits: Edits, theirs: cst.BaseExpression, ours: cst.BaseExpression) -> None:
     if source.code(theirs) == source.code(ours):
         return
@@ -78,8 +93,8 @@ def _align(source: Source, edits: Edits, theirs: cst.BaseExpression, ours: cst.B
         _, end = source.span(ours.elements[-1].value)
         edits.cut(end, end, "".join(f", {t}" for t in steps))
         return
-    data = [u for u in _units(source, ours) if number(u) is None]
-    kept = [u for u in _units(source, theirs) if any(_corresponds(source, u, d) for d in data)]
+    data = [u for u in units(source, ours) if number(u) is None]
+    kept = [u for u in units(source, theirs) if any(_corresponds(source, u, d) for d in data)]
     pairs = {(source.code(t), source.code(next(d for d in data if _corresponds(source, t, d)))) for t in kept}
     if len(pairs) != 1 or (isinstance(theirs, UNITS) and isinstance(ours, UNITS)) or RANDOM.search(source.code(theirs)):
         return
@@ -114,7 +129,7 @@ def _align_arguments(source: Source, edits: Edits, theirs: cst.Call, ours: cst.C
         edits.cut(end, end, ", " + ", ".join(extra))
 
 
-def _units(source: Source, node: cst.BaseExpression) -> list[cst.BaseExpression]:
+def units(source: Source, node: cst.BaseExpression) -> list[cst.BaseExpression]:
     """Names, attributes and subscripts that stand for themselves."""
     if isinstance(node, UNITS):
         return [node]
@@ -123,11 +138,11 @@ def _units(source: Source, node: cst.BaseExpression) -> list[cst.BaseExpression]
         if isinstance(child, cst.BaseExpression):
             skip = isinstance(node, cst.Call) and child is node.func
             if skip and isinstance(child, cst.Attribute):
-                found += _units(source, child.value)
+                found += units(source, child.value)
             elif not skip:
-                found += _units(source, child)
+                found += units(source, child)
         elif isinstance(child, (cst.Arg, cst.Element)):
-            found += _units(source, child.value)
+            found += units(source, child.value)
     return found
 
 
@@ -159,7 +174,7 @@ def _at_the_calls(accused: Accused, source: Source) -> Iterator[Edits]:
     """`model(x / 16)` in training and `model(x)` in evaluation, or the other way round."""
     training, evaluating = _calls(accused, source)
     for theirs, ours in ((training, evaluating), (evaluating, training)):
-        made = [(v, _units(source, v)) for c in theirs if not isinstance(v := positional(c)[0].value, UNITS)]
+        made = [(v, units(source, v)) for c in theirs if not isinstance(v := positional(c)[0].value, UNITS)]
         made = [(v, u) for v, u in made if len({source.code(x) for x in u}) == 1 and not RANDOM.search(source.code(v))]
         if len({source.code(v) for v, _ in made}) != 1:
             continue

@@ -15,6 +15,8 @@ from aitia.engine.case import Case, nanmax
 from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, WEAK, Cause, Weight, supports
 from aitia.engine.records import Fact
 
+FAR = 0.15
+"""Accuracy that an average of the weights does not lose."""
 OFTEN = 3
 """A random start is evaluated once as a baseline, not again and again."""
 
@@ -23,6 +25,7 @@ def weigh(case: Case) -> Iterator[Weight]:
     """A copy of the untrained network that runs in training and whose weights never move, while the original's do."""
     if case.n_steps < 10:
         return
+    yield from _swapped_in(case)
     for fact in case.run.facts("copy"):
         name = str(fact.data.get("root"))
         if fact.data.get("changed") is not False or fact.data.get("original_changed") is not True:
@@ -45,6 +48,31 @@ def weigh(case: Case) -> Iterator[Weight]:
             n_steps=case.n_steps,
         )
         return
+
+
+def _swapped_in(case: Case) -> Iterator[Weight]:
+    """Weights that are loaded for each evaluation, and taken out again after it, are the same every time."""
+    loads = case.run.facts("load_state_dict")
+    steps = sorted({f.step for f in loads})
+    there = [step for step in steps if len({f.line for f in loads if f.step == step}) > 1]
+    taken = {int(s) for f in case.run.facts("states_taken") for s in f.data.get("steps") or []}
+    values = case.eval_accuracy
+    trained = case.accuracy(grad=True).last
+    if len(there) < OFTEN or not set(there) <= taken or len(values) < len(there):
+        return  # a best state that is loaded at the end, or a checkpoint: nothing is put back
+    if float(np.ptp(values)) > 0.0 or not trained > float(values[-1]) + FAR:
+        return
+    yield supports(
+        STRONG + MODERATE,
+        f"for {len(there)} evaluations other weights are loaded into the model and taken out again, and all of them give the same "
+        f"accuracy to the last digit ({float(values[-1]):.3f}, training {trained:.3f}): those weights never change",
+        tool="layer_analyzer",
+        step=there[0],
+        where=case.place(next(f for f in loads if f.step == there[0])),
+        times=len(there),
+        evaluation=float(values[-1]),
+        train=trained,
+    )
 
 
 def _rewritten(case: Case, fact: Fact, name: str) -> Iterator[Weight]:

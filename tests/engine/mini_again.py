@@ -45,6 +45,45 @@ def average_of_itself(broken: bool) -> None:
             average(x)
 
 
+@mini("graph.ema_not_updated")
+def shadow_of_the_start(broken: bool) -> None:
+    """Weights in a dictionary, swapped in for evaluation; nothing moves them."""
+    x, y = blobs()
+    model = mlp()
+    shadow = {k: v.detach().clone() for k, v in model.state_dict().items()}
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for _ in range(5):
+        for bx, by in batches(x, y):
+            optimizer.zero_grad()
+            F.cross_entropy(model(bx), by).backward()
+            optimizer.step()
+            if not broken:
+                shadow = {k: 0.9 * shadow[k] + 0.1 * v.detach() for k, v in model.state_dict().items()}
+        own = {k: v.detach().clone() for k, v in model.state_dict().items()}
+        model.load_state_dict(shadow)
+        with torch.no_grad():
+            print("val acc", (model(x).argmax(1) == y).float().mean().item())
+        model.load_state_dict(own)
+
+
+@lookalike("graph.ema_not_updated")
+def looked_at_before_it_goes_on() -> None:
+    """The model's own weights are loaded and loaded back: evaluations differ, since training goes on."""
+    x, y = blobs()
+    model = mlp()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for _ in range(5):
+        for bx, by in batches(x, y):
+            optimizer.zero_grad()
+            F.cross_entropy(model(bx), by).backward()
+            optimizer.step()
+        own = {k: v.detach().clone() for k, v in model.state_dict().items()}
+        model.load_state_dict({k: v.round(decimals=2) for k, v in own.items()})
+        with torch.no_grad():
+            print("val acc", (model(x).argmax(1) == y).float().mean().item())
+        model.load_state_dict(own)
+
+
 @mini("optimizer.frozen_by_mistake")
 def head_frozen_with_the_loaded_part(broken: bool) -> None:
     x, y = blobs()

@@ -9,7 +9,7 @@ import libcst as cst
 
 from aitia.agent.repairs.accused import Accused, Edits, Patch, Source, last_name, positional, receiver, targets
 from aitia.agent.repairs.arrays import untracked
-from aitia.agent.repairs.prepared import HELD, RANDOM, SUMMARY, counterpart, units
+from aitia.agent.repairs.prepared import HELD, RANDOM, SUMMARY, counterpart, operands
 from aitia.agent.repairs.source import Statement
 
 DRAWN = re.compile(rf"{RANDOM.pattern}|rand|shuffle|permut")
@@ -128,7 +128,7 @@ def _same_steps(source: Source) -> Iterator[Edits]:
 
 def _as_theirs(source: Source, theirs: cst.BaseExpression, ours: cst.BaseExpression, own: set[str]) -> str | None:
     """Our expression made as theirs is, where theirs does more with the one thing it is made of."""
-    mine, other = ({source.code(u) for u in units(source, e)} for e in (ours, theirs))
+    mine, other = ({source.code(u) for u in operands(source, e)} for e in (ours, theirs))
     if len(mine) != 1 or len(other) != 1 or DRAWN.search(source.code(theirs)):
         return None
     steps, fewer = (sum(1 for _ in source.nodes(cst.Call, e)) for e in (theirs, ours))

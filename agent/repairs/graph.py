@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import libcst as cst
 
-from aitia.agent.repairs.accused import Accused, Edits, Patch, Source, keyword, last_name, positional, receiver
+from aitia.agent.repairs.accused import Accused, Edits, Patch, Source, keyword, last_name, positional, receiver, targets
 
 COMPARING = (
     "cosine_similarity",
@@ -88,7 +88,26 @@ def bptt_cut_or_grown(accused: Accused) -> Patch | None:
             edits = Edits(source)
             edits.remove(source.statement(cut))
             return accused.patch("let the gradient flow through the steps of a window", edits)
-    return backward_twice(accused)
+    return _cut_at_the_call(accused) or backward_twice(accused)
+
+
+def _cut_at_the_call(accused: Accused) -> Patch | None:
+    """`h = cell(x, h.detach())` and `h = cell(x, h).detach()` within the steps of one window."""
+    for source in accused.sources:
+        cuts = []
+        for call in source.calls("detach"):
+            loop, on = source.loop(call), receiver(call)
+            names = {source.code(n) for t in targets(source, call) for n in source.nodes(cst.Name, t)}
+            carried = on is not None and any(source.code(n) in names for n in source.nodes(cst.Name, on))
+            if carried and loop is not None and not source.calls("backward", within=loop):
+                cuts.append(call)
+        edits = Edits(source)
+        for call in accused.suspects(cuts, source):
+            edits.replace(call, source.code(call.func.value) if isinstance(call.func, cst.Attribute) else "")
+        patch = accused.patch("let the gradient flow through the steps of a window", edits)
+        if patch is not None:
+            return patch
+    return None
 
 
 def non_differentiable_op(accused: Accused) -> Patch | None:

@@ -116,6 +116,8 @@ def stepped_per_batch(accused: Accused) -> Patch | None:
         ]
         for call in accused.suspects(calls, source):
             statement, loop = source.statement(call), source.loop(call)
+            if loop is None and (patch := _called_per_batch(accused, source, call)) is not None:
+                return patch
             if loop is None or not is_expression(statement) or statement not in source.block(statement):
                 continue
             edits = Edits(source)
@@ -123,6 +125,29 @@ def stepped_per_batch(accused: Accused) -> Patch | None:
             edits.after(loop, *edits.lines(statement))
             return accused.patch("step the scheduler once per epoch, after the loop over the batches", edits)
     return None
+
+
+def _called_per_batch(accused: Accused, source: Source, call: cst.Call) -> Patch | None:
+    """In a method or function that is called for each batch: its step moves behind the loop it is called in."""
+    function, statement, on = source.function(call), source.statement(call), receiver(call)
+    uses = [c for c in source.calls(function.name.value) if source.loop(c) is not None] if function is not None else []
+    if function is None or on is None or len(uses) != 1 or not is_expression(statement):
+        return None
+    loop, text, owner = source.loop(uses[0]), source.code(call), receiver(uses[0])
+    names = [p.name.value for p in function.params.params]
+    if text.startswith("self.") and owner is not None:
+        text = source.code(owner) + text.removeprefix("self")
+    elif source.code(on) in names:
+        given = dict(zip(names, (a.value for a in positional(uses[0])), strict=False))
+        if (node := given.get(source.code(on))) is None:
+            return None
+        text = text.replace(source.code(on), source.code(node), 1)
+    if loop is None or (source.loop(loop) is None and source.function(loop) is None):
+        return None
+    edits = Edits(source)
+    edits.remove(statement)
+    edits.after(loop, text)
+    return accused.patch("step the scheduler once per epoch, after the loop over the batches", edits)
 
 
 def retain_graph(accused: Accused) -> Patch | None:

@@ -93,8 +93,8 @@ def _align(source: Source, edits: Edits, theirs: cst.BaseExpression, ours: cst.B
         _, end = source.span(ours.elements[-1].value)
         edits.cut(end, end, "".join(f", {t}" for t in steps))
         return
-    data = [u for u in units(source, ours) if number(u) is None]
-    kept = [u for u in units(source, theirs) if any(_corresponds(source, u, d) for d in data)]
+    data = [u for u in operands(source, ours) if number(u) is None]
+    kept = [u for u in operands(source, theirs) if any(_corresponds(source, u, d) for d in data)]
     pairs = {(source.code(t), source.code(next(d for d in data if _corresponds(source, t, d)))) for t in kept}
     if len(pairs) != 1 or (isinstance(theirs, UNITS) and isinstance(ours, UNITS)) or RANDOM.search(source.code(theirs)):
         return
@@ -129,7 +129,7 @@ def _align_arguments(source: Source, edits: Edits, theirs: cst.Call, ours: cst.C
         edits.cut(end, end, ", " + ", ".join(extra))
 
 
-def units(source: Source, node: cst.BaseExpression) -> list[cst.BaseExpression]:
+def operands(source: Source, node: cst.BaseExpression) -> list[cst.BaseExpression]:
     """Names, attributes and subscripts that stand for themselves."""
     if isinstance(node, UNITS):
         return [node]
@@ -138,11 +138,11 @@ def units(source: Source, node: cst.BaseExpression) -> list[cst.BaseExpression]:
         if isinstance(child, cst.BaseExpression):
             skip = isinstance(node, cst.Call) and child is node.func
             if skip and isinstance(child, cst.Attribute):
-                found += units(source, child.value)
+                found += operands(source, child.value)
             elif not skip:
-                found += units(source, child)
+                found += operands(source, child)
         elif isinstance(child, (cst.Arg, cst.Element)):
-            found += units(source, child.value)
+            found += operands(source, child.value)
     return found
 
 
@@ -174,7 +174,7 @@ def _at_the_calls(accused: Accused, source: Source) -> Iterator[Edits]:
     """`model(x / 16)` in training and `model(x)` in evaluation, or the other way round."""
     training, evaluating = _calls(accused, source)
     for theirs, ours in ((training, evaluating), (evaluating, training)):
-        made = [(v, units(source, v)) for c in theirs if not isinstance(v := positional(c)[0].value, UNITS)]
+        made = [(v, operands(source, v)) for c in theirs if not isinstance(v := positional(c)[0].value, UNITS)]
         made = [(v, u) for v, u in made if len({source.code(x) for x in u}) == 1 and not RANDOM.search(source.code(v))]
         if len({source.code(v) for v, _ in made}) != 1:
             continue

@@ -99,3 +99,28 @@ def test_an_average_that_holds_its_model_is_updated_without_one(tmp_path: Path) 
     found = [p.files["train.py"] for p in patches_for(run, accuse("graph.ema_not_updated"))]
 
     assert found == [source + "    ema.update()\n"]
+
+
+MOVED = {
+    "a scheduler in a callback": (
+        "scheduler.stepped_per_batch",
+        "class C:\n    def batch_end(self):\n        n()\n        self.scheduler.step()\n"
+        "def fit(cb):\n    for e in range(3):\n"
+        "        for x in data:\n            cb.batch_end()\n        print(e)\n",
+        "class C:\n    def batch_end(self):\n        n()\ndef fit(cb):\n    for e in range(3):\n"
+        "        for x in data:\n            cb.batch_end()\n        cb.scheduler.step()\n        print(e)\n",
+    ),
+    "a state that is cut at the cell": (
+        "graph.bptt_cut_or_grown",
+        "for t in range(9):\n    h, c = cell(x[t], (h.detach(), c))\n",
+        "for t in range(9):\n    h, c = cell(x[t], (h, c))\n",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_what_happens_too_often_is_done_where_it_belongs(tmp_path: Path, name: str) -> None:
+    """Once per pass, and not at all within a window."""
+    cause, source, repaired = MOVED[name]
+
+    assert patches_for(run_of(tmp_path, source), accuse(cause))[0].files["train.py"] == repaired

@@ -63,6 +63,7 @@ from aitia.agent.repairs import (
     typed,
     types,
     values,
+    vocabulary,
 )
 from aitia.agent.repairs.accused import Accused, Patch
 
@@ -197,6 +198,7 @@ ALTERNATIVES: Final[dict[str, tuple[Repair, ...]]] = {
         samples.no_augmentation,
         apart.unchanged_samples,
     ),
+    "data.index_out_of_range": (vocabulary.special_tokens,),
     "data.label_misaligned": (
         values.permuted_alone,
         partners.moved_alone,

@@ -345,3 +345,18 @@ def test_features_and_targets_take_one_order(tmp_path: Path, name: str) -> None:
     found = [p.files["train.py"] for p in patches_for(run_of(tmp_path, source), accuse("data.label_misaligned"))]
 
     assert expected in found
+
+
+@pytest.mark.parametrize(
+    "numbered", ["w: i + len(EXTRA) for i, w in enumerate(words)", "w: i for i, w in enumerate(words, start=3)"]
+)
+def test_special_tokens_count(tmp_path: Path, numbered: str) -> None:
+    """The size of the model's vocabulary begins where its ids do."""
+    source = f"ids = {{{numbered}}}\nnet = LM(len(words))\n"
+    failure = Failure(type="IndexError", message="index out of range in self", traceback="", module_class="Embedding")
+    run = run_of(tmp_path, source, failure=failure)
+
+    found = [p.files["train.py"] for p in patches_for(run, accuse("data.index_out_of_range"))]
+
+    offset = "len(EXTRA)" if "EXTRA" in numbered else "3"
+    assert source.replace("LM(len(words))", f"LM(len(words) + {offset})") in found

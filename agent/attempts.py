@@ -34,6 +34,8 @@ BY_CHANGE = "the program run again under the recorder with one change at run tim
 
 BY_OUTCOME = frozenset({"optimizer.lr_too_high", "optimizer.lr_too_low", "optimizer.weight_decay_excess"})
 """Causes whose repairs differ in one number: more than one removes the mechanism, and not all of them learn."""
+AFTER_THE_RACE = 2
+"""Of those, what is proved at most: each was run once already, and the second of the best is no worse by much."""
 WRITTEN = 2
 """Changes, and assertions, that a language model may write for one fault: the second knows what the run said of the
 first."""
@@ -143,7 +145,7 @@ def _chains(replays: Replays, prover: Prover, diagnosis: Diagnosis, writer: Writ
                 break
             continue  # a later cause stands in for the first only if, with it repaired, nothing is accused any more
         if hypothesis.cause in BY_OUTCOME and len(patches) > 1:
-            patches = prover.best_first(hypothesis, patches)
+            patches = prover.best_first(hypothesis, patches)[:AFTER_THE_RACE]
         for patch in patches:
             if tried >= MAX_TRIED:
                 break

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +18,8 @@ from aitia.engine.replay.nursery import WORTH_PRELOADING, Nursery, NurseryError
 from aitia.engine.replay.vocabulary import Change, dump
 from aitia.engine.store.reader import Run, list_runs
 
+PORT = re.compile(r"\bMASTER_PORT\b|tcp://")
+"""What a program whose ranks meet at a fixed port names: two of its runs at the same time meet each other."""
 AT_ONCE = 2
 """Trials at the same time: a placebo and a change beside it, on any machine."""
 SHORTEST_S, LONGEST_S = 30.0, 300.0
@@ -91,7 +94,8 @@ class Replays:
             )
             for t, folder in zip(trials, folders, strict=True)
         ]  # fmt: skip
-        outcomes = self._start().run(jobs, AT_ONCE)
+        alone = any(PORT.search(text) for text in self.run.sources.values())
+        outcomes = self._start().run(jobs, 1 if alone else AT_ONCE)
         played = []
         for trial, folder, outcome in zip(trials, folders, outcomes, strict=True):
             found = list_runs(folder / "runs") if (folder / "runs").is_dir() else []

@@ -124,3 +124,34 @@ def test_what_happens_too_often_is_done_where_it_belongs(tmp_path: Path, name: s
     cause, source, repaired = MOVED[name]
 
     assert patches_for(run_of(tmp_path, source), accuse(cause))[0].files["train.py"] == repaired
+
+
+NET = "class M:\n    def __init__(self):\n        self.head = a()\n        self.parts = [self.body, self.head]\n"
+STALE = {
+    "a list": (
+        NET + "net = M()\nnet.head = b()\n", "net.head = b()\n", "net.head = b()\nnet.parts = [net.body, net.head]\n",
+    ),
+    "a sequence": (
+        "head = a()\nmodel = nn.Sequential(body, head)\nfit(model)\nhead = b()\n", "head = b()\n",
+        "head = b()\nmodel = nn.Sequential(body, head)\n",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STALE)
+def test_what_holds_an_old_layer_is_put_together_again(tmp_path: Path, name: str) -> None:
+    """Lists, sequences and names keep the object that was there when they were made."""
+    source, old, new = STALE[name]
+
+    found = patches_for(run_of(tmp_path, source), accuse("graph.stale_module", component="head"))
+
+    assert [p.files["train.py"] for p in found] == [source.replace(old, new)]
+
+
+def test_a_layer_that_nothing_calls_is_called(tmp_path: Path) -> None:
+    """The outer of two calls of its neighbour was meant for it."""
+    source = "class M:\n    def forward(self, x):\n        return self.fc1(f(self.fc1(x)))\n"
+
+    found = patches_for(run_of(tmp_path, source), accuse("graph.stale_module", component="fc2"))
+
+    assert [p.files["train.py"] for p in found] == [source.replace("return self.fc1", "return self.fc2")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,10 @@ from programs import accuse, run_of
 
 from aitia.agent.fix import patches_for
 from aitia.agent.race import Entry, beyond, order
+from aitia.engine.replay.job import Job
+from aitia.engine.replay.nursery import Outcome
 from aitia.engine.replay.reading import Reading
+from aitia.engine.replay.replay import Replays, Trial
 from aitia.engine.replay.verdict import compare
 
 RATES = {
@@ -120,3 +124,25 @@ def test_what_stood_still_is_judged_by_what_can_be_compared(
     readings = Reading(**(STILL | before)), Reading(**(MOVED | after))  # type: ignore[arg-type]  # fields by name
 
     assert compare([readings[0]], [readings[1]], 1.0).status == status
+
+
+@pytest.mark.parametrize(("source", "at_once"), [("os.environ['MASTER_PORT'] = '29500'\n", 1), ("print(1)\n", 2)])
+def test_programs_whose_ranks_meet_at_a_port_run_one_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, at_once: int
+) -> None:
+    """Two runs at the same port would meet each other."""
+    asked: list[int] = []
+
+    class Idle:
+        """Runs nothing, and tells how much at once it was asked for."""
+
+        def run(self, jobs: Sequence[Job], n: int) -> list[Outcome]:
+            asked.append(n)
+            return [Outcome(0, 0.0) for _ in jobs]
+
+    replays = Replays(run_of(tmp_path, source), tmp_path)
+    monkeypatch.setattr(replays, "_start", Idle)
+
+    replays.play([Trial("placebo", {}), Trial("repaired", {})])
+
+    assert asked == [at_once]

@@ -50,6 +50,7 @@ from aitia.agent.repairs import (
     regraph,
     reordered,
     replaced,
+    roles,
     running,
     samples,
     scaling,
@@ -267,11 +268,14 @@ ALTERNATIVES: Final[dict[str, tuple[Repair, ...]]] = {
     ),
     "graph.no_grad_region": (attached.attached,),
     "graph.non_differentiable_op": (attached.attached,),
+    "graph.target_not_detached": (roles.detached_targets,),
     "init.symmetric": (
         initial.equal_values,
         initial.random_parameters,
     ),
     "init.wrong_scale": (initial.own_scale,),
+    "loss.kl_argument_order": (roles.student_and_teacher,),
+    "loss.sign_flipped": (roles.negated,),
     "loss.wrong_for_task": (
         measure.several_labels,
         measure.one_certainty_each,

@@ -16,7 +16,10 @@ _PAIR = re.compile(
 """A label of up to three words and the number after it."""
 _EVALUATION = re.compile(r"(?i)\b(val|valid|validation|test|eval|evaluation|dev|held)")
 _ACCURACY = re.compile(r"(?i)\bacc\b|accuracy|_acc\b|\bacc_|\bscore\b|correct")
-_LOSS = re.compile(r"(?i)loss|nll|mse|mae|rmse|ppl|perplexity|error|err\b|r2")
+_LOSS = re.compile(r"(?i)loss|nll|mse|mae|rmse|ppl|perplexity|error|err\b")
+_SQUARED = re.compile(r"(?i)\br(?:\^|\*\*)?[2²](?:[ _]?score)?|\br[ _]squared")
+"""R², in words that hold no digit: a digit ends a label."""
+_EXPLAINED = re.compile(r"(?i)rsquared|explained")
 _REWARD = re.compile(r"(?i)\b(reward|return|payoff|profit|win rate|wins)\b")
 _COUNTER = re.compile(r"(?i)\b(epoch|step|iter|iteration|batch|lr|seed|fold|round|round)\b")
 
@@ -36,13 +39,15 @@ class Printed:
     value: float
     reward: bool = False
     """What a policy is trained to earn."""
+    explained: bool = False
+    """A share of explained variance: 1 is perfect, below 0 is worse than the mean; the same in every unit."""
 
 
 def printed(text: str) -> list[Printed]:
     """All labelled figures in order. Percentages become shares."""
     found = []
     for line in text.splitlines()[-4000:]:
-        pairs = _PAIR.findall(line[:400])
+        pairs = _PAIR.findall(_SQUARED.sub("rsquared", line[:400]))
         line_is_evaluation = bool(_EVALUATION.search(line[:40])) and not re.search(r"(?i)train", line)
         has_loss = any(_LOSS.search(label) for label, _, _ in pairs)
         named = any(_ACCURACY.search(label) for label, _, _ in pairs)
@@ -56,6 +61,9 @@ def printed(text: str) -> list[Printed]:
                 value = value / 100.0 if percent or value > 1.5 else value
                 if 0.0 <= value <= 1.0:
                     found.append(Printed(_is_evaluation(label, line_is_evaluation), True, False, value))
+            elif _EXPLAINED.search(label) and math.isfinite(value):
+                share = value / 100.0 if percent else value
+                found.append(Printed(_is_evaluation(label, line_is_evaluation), False, False, share, explained=True))
             elif _REWARD.search(label) and math.isfinite(value):
                 found.append(Printed(_is_evaluation(label, line_is_evaluation), False, False, value, reward=True))
             elif loss and math.isfinite(value):

@@ -63,6 +63,10 @@ class Reading(Record):
     """What the program printed last of what its policy earns."""
     told: float | None = None
     """The largest of the last errors that the program itself printed, besides its training loss."""
+    scored: float | None = None
+    """The smallest of the last shares of explained variance that the program itself printed: the same in every unit."""
+    evaluates: bool = True
+    """Whether the program asks the model for anything beside its training."""
     sees_past: bool = True
     """Whether later outputs of a sequence depend on earlier inputs, where that was tried."""
     recall: float | None = None
@@ -109,6 +113,8 @@ def read(played: Played, cause: str, recorded: Run) -> Reading:
         recall=_recall(case),
         explained=_explained(case),
         told=_told(case),
+        scored=_scored(case),
+        evaluates=bool((case.run.table("batch")["grad"] == 0).any()),
         reward=_reward(case),
         fixed_target=_fixed_target(case),
         sees_past=all(f.data.get("sees_past") is not False for f in case.probes.get("causal", [])),
@@ -137,6 +143,11 @@ def _told(case: Case) -> float | None:
     loss = abs(case.loss.last)
     errors = [abs(p.value) for p in case.log if p.loss and not loss / OWN < abs(p.value) < OWN * loss]
     return _number(max(errors[-LAST:])) if errors else None
+
+
+def _scored(case: Case) -> float | None:
+    shares = [p.value for p in case.log if p.explained and p.evaluation is not False]
+    return _number(min(shares[-LAST:])) if shares else None
 
 
 def _reward(case: Case) -> float | None:

@@ -111,18 +111,13 @@ def _judge(before: Reading, after: Reading, threshold: float) -> Comparison:
     return Comparison(status="proved", reason="")
 
 
-def _unlearned(before: Reading, after: Reading) -> str | None:  # noqa: PLR0911 - one reason each
+def _unlearned(before: Reading, after: Reading) -> str | None:
     """What the changed program still does not learn."""
     found = _said_at_last(before, after)
     if after.cause in JUDGED_BY_RECALL and after.recall is not None and not found:
         return f"rare classes are found no better: mean recall {after.recall:.2f} after {before.recall or 0.0:.2f}"
-    if after.cause in OTHER_UNITS and (after.explained or 0.0) < LEARNED_SHARE and not _falls(after, LEARNED_LOSS):
-        share = "" if after.explained is None else f": {100 * after.explained:.0f} % of the variance is explained"
-        return f"the targets are still not learned{share}"
-    if after.cause in OTHER_UNITS and (before.told is None or after.told is None):
-        return "nothing that the program prints tells whether its predictions, in their own unit, are better"
-    if after.cause in OTHER_UNITS and (after.told or 0.0) > FALLEN * (before.told or 0.0):
-        return f"what the program prints is no better: {after.told} after {before.told}"
+    if after.cause in OTHER_UNITS and (missed := _in_their_unit(before, after)) is not None:
+        return missed
     if not after.sees_past and after.cause == "model.causal_leak":
         return "no position sees an earlier one any more"
     if after.cause in STOOD_STILL and (idle := _idle(before, after)) is not None:
@@ -130,6 +125,22 @@ def _unlearned(before: Reading, after: Reading) -> str | None:  # noqa: PLR0911 
     judged = after.accuracy is not None and not _fought(after)
     if judged and not after.learned and not before.learned and not found:
         return f"the program still does not learn: accuracy {after.accuracy:.2f}"
+    return None
+
+
+def _in_their_unit(before: Reading, after: Reading) -> str | None:
+    """What does not tell that predictions are better in the unit of the data, which training no longer has."""
+    if (after.explained or 0.0) < LEARNED_SHARE and not _falls(after, LEARNED_LOSS):
+        share = "" if after.explained is None else f": {100 * after.explained:.0f} % of the variance is explained"
+        return f"the targets are still not learned{share}"
+    if after.scored is not None:
+        better = after.scored > LEARNED_SHARE and (before.scored is None or after.scored > before.scored)
+        return None if better else f"the variance that it says it explains is {after.scored} after {before.scored}"
+    if before.told is None or after.told is None:
+        told = "nothing that the program prints tells whether its predictions, in their own unit, are better"
+        return told if after.evaluates else None
+    if after.told > FALLEN * before.told:
+        return f"what the program prints is no better: {after.told} after {before.told}"
     return None
 
 
@@ -147,7 +158,7 @@ def _idle(before: Reading, after: Reading) -> str | None:
         return None  # an opponent got better, too, or the target moved: the loss says nothing
     if not _below(after, before):
         return f"the loss ends no lower than without any step: {after.loss_last} after {before.loss_last}"
-    if not after.learned and not _below(after, before, FALLEN):
+    if not after.learned and (before.loss_last is None or after.loss_last is None or not _below(after, before, FALLEN)):
         return f"nothing is learned all the same: the loss goes from {after.loss_first} to {after.loss_last}"
     return None
 

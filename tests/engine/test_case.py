@@ -101,3 +101,21 @@ def test_printed_accuracies_are_understood(line: str, expected: tuple[bool, floa
 def test_what_is_no_accuracy_is_left_alone(line: str) -> None:
     """Counters, rates and prose are not accuracies."""
     assert [p for p in printed(line) if p.accuracy] == []
+
+
+@pytest.mark.parametrize(
+    ("line", "evaluation", "share"),
+    [
+        ("epoch 3 loss 0.41 valid r2 0.62", True, 0.62),
+        ("test R^2: -0.25", True, -0.25),
+        ("R²=0.9", None, 0.9),
+        ("r2_score 0.31", None, 0.31),
+        ("val explained variance 45%", True, 0.45),
+    ],
+)
+def test_printed_shares_of_variance_are_no_errors(line: str, evaluation: bool | None, share: float) -> None:
+    """The digit of R² belongs to the label; more of it is better, so that it is not taken for a loss."""
+    found = [(p.evaluation, p.value) for p in printed(line) if p.explained]
+
+    assert found == [(evaluation, share)]
+    assert all(p.value != share for p in printed(line) if p.loss)

@@ -17,6 +17,8 @@ _PAIR = re.compile(
 _EVALUATION = re.compile(r"(?i)\b(val|valid|validation|test|eval|evaluation|dev|held)")
 _ACCURACY = re.compile(r"(?i)\bacc\b|accuracy|_acc\b|\bacc_|\bscore\b|correct")
 _LOSS = re.compile(r"(?i)loss|nll|mse|mae|rmse|ppl|perplexity|error|err\b")
+_OFF = re.compile(r"(?i)deviation|residual|mape|distance|\boff\b|\bmiss(es)?\b|\bgap\b|difference")
+"""Other words for how far a prediction is off, which nobody uses for a training loss."""
 _SQUARED = re.compile(r"(?i)\br(?:\^|\*\*)?[2²](?:[ _]?score)?|\br[ _]squared")
 """R², in words that hold no digit: a digit ends a label."""
 _EXPLAINED = re.compile(r"(?i)rsquared|explained")
@@ -39,6 +41,8 @@ class Printed:
     value: float
     reward: bool = False
     """What a policy is trained to earn."""
+    error: bool = False
+    """How far predictions are off, in whatever unit."""
     explained: bool = False
     """A share of explained variance: 1 is perfect, below 0 is worse than the mean; the same in every unit."""
 
@@ -66,8 +70,8 @@ def printed(text: str) -> list[Printed]:
                 found.append(Printed(_is_evaluation(label, line_is_evaluation), False, False, share, explained=True))
             elif _REWARD.search(label) and math.isfinite(value):
                 found.append(Printed(_is_evaluation(label, line_is_evaluation), False, False, value, reward=True))
-            elif loss and math.isfinite(value):
-                found.append(Printed(_is_evaluation(label, line_is_evaluation), False, True, value))
+            elif (loss or _OFF.search(label)) and math.isfinite(value):
+                found.append(Printed(_is_evaluation(label, line_is_evaluation), False, loss, value, error=True))
     return found
 
 

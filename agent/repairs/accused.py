@@ -143,9 +143,10 @@ class Accused:
 
     def forwards(self, source: Source, within: cst.CSTNode) -> Iterator[cst.Call]:
         """Calls of a model: `model(x)`, `self.net(x)`, `self(x)`."""
+        made = {c.name.value for s in self.sources for c in s.nodes(cst.ClassDef)}
         for call in source.nodes(cst.Call, within):
             name = last_name(call.func)
-            if name in self.models or name == "self":
+            if (name in self.models and name not in made) or name == "self":
                 yield call
 
 
@@ -167,6 +168,8 @@ def _handed_on(sources: Iterable[Source], known: set[str] | frozenset[str]) -> s
 
 
 def _is_model(node: cst.BaseExpression, known: set[str] | frozenset[str]) -> bool:
+    if isinstance(node, cst.Call):  # a model that is made on the spot is called by the name of its class
+        return last_name(node.func) in known
     return isinstance(node, (cst.Name, cst.Attribute)) and last_name(node) in known
 
 

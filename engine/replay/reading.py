@@ -141,7 +141,7 @@ def same_losses(run: Run, recorded: Run) -> bool:
 
 def _told(case: Case) -> float | None:
     loss = abs(case.loss.last)
-    errors = [abs(p.value) for p in case.log if p.loss and not loss / OWN < abs(p.value) < OWN * loss]
+    errors = [abs(p.value) for p in case.log if p.error and not loss / OWN < abs(p.value) < OWN * loss]
     return _number(max(errors[-LAST:])) if errors else None
 
 

@@ -11,7 +11,7 @@ from repeated import TABLES
 from spelled import PADDED, PADDINGS
 
 from aitia.agent.fix import patches_for
-from aitia.engine.records import Failure
+from aitia.engine.records import Failure, LayerInfo
 
 
 @pytest.mark.parametrize("name", PADDINGS)
@@ -134,6 +134,23 @@ def test_predictions_come_back_in_the_units_of_the_targets(tmp_path: Path) -> No
         "return net(x)", "return (net(x) * 40 + 300)"
     )
     assert found[0] == expected.replace("net(a)", "(net(a) * 40 + 300)")
+
+
+def test_a_model_that_is_made_on_the_spot_is_followed(tmp_path: Path) -> None:
+    """Known by its class alone: what makes it is no forward, and what it is handed on to calls it."""
+    source = (
+        "class Prices(nn.Module):\n    pass\ndef fit(regressor, x, y):\n    loss = F.mse_loss(regressor(x), y)\n"
+        "    loss.backward()\ndef predict(regressor, x):\n    return regressor(x)\nfit(Prices(3), x, y)\n"
+    )
+    run, n = run_of(tmp_path, source), np.ones(4)
+    rows = {"loss": {"grad": n, "target_mean": 300 * n, "target_std": 40 * n}}
+    run.table = rows.__getitem__  # type: ignore[method-assign, assignment]  # as the recorder would fill it
+    run.__dict__["layers"] = [LayerInfo(index=0, name="Prices", cls="Prices", kind="container", root="Prices")]
+
+    found = [p.files["train.py"] for p in patches_for(run, accuse("data.unscaled_target", 4))]
+
+    expected = source.replace("(regressor(x), y)", "(regressor(x), (y - 300) / 40)")
+    assert found[0] == expected.replace("return regressor(x)", "return (regressor(x) * 40 + 300)")
 
 
 def test_groups_that_repeat_a_rate_change_with_it(tmp_path: Path) -> None:

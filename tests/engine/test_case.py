@@ -119,3 +119,10 @@ def test_printed_shares_of_variance_are_no_errors(line: str, evaluation: bool | 
 
     assert found == [(evaluation, share)]
     assert all(p.value != share for p in printed(line) if p.loss)
+
+
+def test_errors_by_another_name_are_no_losses() -> None:
+    """What is printed beside the loss says how far predictions are off; it is not the loss."""
+    found = printed("epoch 4 loss 0.4\nmean deviation 5120.5\ntest mae 12.0")
+
+    assert [(p.value, p.loss, p.error) for p in found] == [(0.4, True, True), (5120.5, False, True), (12.0, True, True)]

@@ -26,6 +26,10 @@ LAST = 5
 """Batches at the end that an outcome is read from."""
 
 
+ONE_LOSS = 1.1
+"""Backward passes for one step of every optimizer, up to what a last, shorter round may add."""
+
+
 class Reading(Record):
     """What one trial showed."""
 
@@ -158,7 +162,8 @@ def _reward(case: Case) -> float | None:
 def _fixed_target(case: Case) -> bool:
     values = case.per_backward.values
     made = any(call.letter in "eE" for call in case.main_signature)
-    return len(case.run.optimizers) == 1 and not made and not bool((values[np.isfinite(values)] < 0).any())
+    shared = case.n_backward <= ONE_LOSS * case.n_steps  # one loss for all optimizers: none works against another
+    return (len(case.run.optimizers) == 1 or shared) and not made and not bool((values[np.isfinite(values)] < 0).any())
 
 
 def _accuracy(case: Case) -> float | None:

@@ -69,6 +69,7 @@ def repair(program: Program, variant: str, recording: Recording) -> Repair | Non
         before = (recording.folder / SCRIPT).read_text("utf-8")
         (work / SCRIPT).write_text(before, encoding="utf-8")
         run = Run(recording.path)
+        own = _played(program, before).seconds
         started = time.monotonic()
         incident = close(run, answer(run), work, apply=True)
         seconds = time.monotonic() - started
@@ -83,7 +84,7 @@ def repair(program: Program, variant: str, recording: Recording) -> Repair | Non
         program.name, variant == "faulty", incident.cause, after != before, holds,
         incident.verification.status == "proved" and bool(incident.fix.diff), incident.test_status == "proved",
         round(seconds, 1),
-        round(seconds / recording.seconds, 1) if recording.seconds else None,
+        round(seconds / own, 1) if own else None,
         "; ".join([str(incident.verification.details.get("reason") or incident.fix.summary), *incident.refuted])[:600],
     )  # fmt: skip
 
@@ -113,6 +114,12 @@ def _reseeded(program: Program, faults: Sequence[str], repaired: str, seed: int)
 
 def _well(program: Program, source: str) -> bool:
     """Whether a program behaves as the truth says a repaired one does."""
+    found = _played(program, source)
+    return found.code is not None and shows(program, found, repaired=True)
+
+
+def _played(program: Program, source: str) -> Result:
+    """The program alone, as its user starts it; no code when it ran into its deadline."""
     with tempfile.TemporaryDirectory(prefix="work-") as folder:
         (Path(folder) / SCRIPT).write_text(source, encoding="utf-8")
         process = subprocess.Popen(
@@ -126,6 +133,6 @@ def _well(program: Program, source: str) -> bool:
         except subprocess.TimeoutExpired:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-            return False
-    return shows(program, Result(process.returncode, out, err, time.monotonic() - started), repaired=True)
+            out, err = process.communicate()
+            return Result(None, out, err, time.monotonic() - started)
+    return Result(process.returncode, out, err, time.monotonic() - started)

@@ -158,7 +158,8 @@ def _idle(before: Reading, after: Reading) -> str | None:
         return None  # an opponent got better, too, or the target moved: the loss says nothing
     if not _below(after, before):
         return f"the loss ends no lower than without any step: {after.loss_last} after {before.loss_last}"
-    if not after.learned and (before.loss_last is None or after.loss_last is None or not _below(after, before, FALLEN)):
+    known = None not in (_at_the_end(before), _at_the_end(after))
+    if not after.learned and not (known and _below(after, before, FALLEN)):
         return f"nothing is learned all the same: the loss goes from {after.loss_first} to {after.loss_last}"
     return None
 

@@ -176,6 +176,7 @@ CAUSE = Cause(
         "eval.underfit_stopped_early",
         "model.capacity_bottleneck",
     ),
+    intervention="add every block's input to its output",
     next_measurement="the loss of the same network with every block's input added to its output",
     source="He et al., Deep Residual Learning (2016); DEFault++",
 )

@@ -362,6 +362,10 @@ class Case:
         """Median over steps of one statistic of one parameter; NaN when never measured."""
         return nanmedian(self.column(stat, parameter.index))
 
+    def graded(self, index: int) -> bool:
+        """Whether a parameter ever had a gradient."""
+        return any(nanmax(self.column(stat, index)) > 0 for stat in ("grad_norm", "grad_present"))
+
     @cached_property
     def coverage(self) -> Fact | None:
         """The last statement of what the optimizers hold and what they should."""

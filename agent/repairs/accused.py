@@ -10,7 +10,16 @@ from typing import Literal, TypeVar
 
 import libcst as cst
 
-from aitia.agent.repairs.source import Edits, Source, Statement, keyword, last_name, positional, receiver
+from aitia.agent.repairs.source import (
+    Edits,
+    Source,
+    Statement,
+    argument,
+    keyword,
+    last_name,
+    positional,
+    receiver,
+)
 from aitia.engine.records import CausalHypothesis
 from aitia.engine.store.reader import Run
 
@@ -171,6 +180,16 @@ def _is_model(node: cst.BaseExpression, known: set[str] | frozenset[str]) -> boo
     if isinstance(node, cst.Call):  # a model that is made on the spot is called by the name of its class
         return last_name(node.func) in known
     return isinstance(node, (cst.Name, cst.Attribute)) and last_name(node) in known
+
+
+TORCH = frozenset({"F", "torch", "nn.functional", "torch.nn.functional"})
+"""How programs call the places of torch's functions."""
+
+
+def applied_to(source: Source, call: cst.Call) -> cst.BaseExpression | None:
+    """What an operation works on: `x` of `x.relu()`, `F.relu(x)`, `torch.relu(input=x)` and `relu(x)`."""
+    on = receiver(call)
+    return argument(call, 0, "input") if on is None or source.code(on) in TORCH else on
 
 
 def optimizer_constructions(source: Source) -> list[cst.Call]:

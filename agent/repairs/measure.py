@@ -6,8 +6,18 @@ import re
 
 import libcst as cst
 
-from aitia.agent.repairs.accused import Accused, Edits, Patch, Source, keyword, last_name, positional, receiver
-from aitia.agent.repairs.source import argument, number
+from aitia.agent.repairs.accused import (
+    Accused,
+    Edits,
+    Patch,
+    Source,
+    applied_to,
+    keyword,
+    last_name,
+    positional,
+    receiver,
+)
+from aitia.agent.repairs.source import number
 
 COLUMN = re.compile(r"(\[:, ?None\]|\.unsqueeze\(-?1\)|\.view\(-1, 1\)|\.reshape\(-1, 1\))$")
 """Endings that make a vector a column, which a comparison with a row spreads over a square."""
@@ -75,12 +85,11 @@ def one_certainty_each(accused: Accused) -> Patch | None:
         for call in source.calls("Softmax"):
             edits.replace(call, source.code(call.func).replace("Softmax", "Sigmoid") + "()")
         for call in source.calls("softmax"):
-            on = receiver(call)
-            given = argument(call, 0, "input")
-            if on is not None and source.code(on) in {"F", "torch", "nn.functional", "torch.nn.functional"} and given:
+            given = applied_to(source, call)
+            if given is not None and given is receiver(call):
+                edits.replace(call, f"{source.atom(given)}.sigmoid()")
+            elif given is not None:
                 edits.replace(call, f"{source.code(call.func).replace('softmax', 'sigmoid')}({source.code(given)})")
-            elif on is not None:
-                edits.replace(call, f"{source.atom(on)}.sigmoid()")
         patch = accused.patch("give each label a probability of its own", edits)
         if patch is not None:
             return patch

@@ -6,10 +6,20 @@ from collections.abc import Iterator
 
 import libcst as cst
 
-from aitia.agent.repairs.accused import Accused, Edits, Patch, Source, last_name, positional, receiver, targets
+from aitia.agent.repairs.accused import (
+    Accused,
+    Edits,
+    Patch,
+    Source,
+    applied_to,
+    last_name,
+    positional,
+    receiver,
+    targets,
+)
+from aitia.agent.repairs.graph import COMPARING
 from aitia.agent.repairs.source import argument
 
-COMPARING = ("cosine_similarity", "huber_loss", "l1_loss", "mse_loss", "pairwise_distance", "smooth_l1_loss")
 SOFT = frozenset({"log_softmax", "softmax"})
 MOST = 4
 """Terms of a sum of which each is tried."""
@@ -114,7 +124,5 @@ def _softened(source: Source, node: cst.BaseExpression) -> tuple[cst.Call, cst.B
         node = given[0] if len(given) == 1 else node
     if not isinstance(node, cst.Call) or last_name(node.func) not in SOFT:
         return None
-    on = receiver(node)
-    by_name = on is None or source.code(on) in {"F", "torch", "nn.functional", "torch.nn.functional"}
-    inner = argument(node, 0, "input") if by_name else on
+    inner = applied_to(source, node)
     return None if inner is None else (node, inner)

@@ -11,14 +11,17 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 
 from aitia.engine.case import Case, nanmedian
 from aitia.engine.causes.base import DECISIVE, MODERATE, STRONG, Cause, Weight, supports, symptom
-from aitia.engine.records import LayerInfo
+from aitia.engine.records import LayerInfo, ParameterInfo
+
+N = TypeVar("N", LayerInfo, ParameterInfo)
 
 DEPTH = 6
 """Blocks of two or more weights each: with fewer, plain networks train as well as residual ones (He et al. 2016)."""
@@ -50,12 +53,13 @@ def weigh(case: Case) -> Iterator[Weight]:
 
 def _unskipped(case: Case) -> Iterator[Weight]:
     """The longest row of equal blocks, none of which adds anything to its last layer's output."""
-    blocks = max(_rows(case), key=len, default=[])
-    if len(blocks) < DEPTH or any(_within(x, b) and x.cls in SQUASHING for b in blocks for x in case.leaves):
+    weights, layers = _below(case.weights), _below(case.run.layers)
+    blocks = max(_rows(case, weights), key=len, default=[])
+    if len(blocks) < DEPTH or any(x.cls in SQUASHING for b in blocks for x in layers[b.name]):
         return
-    if not all(_plain(case, b) for b in blocks):
+    if not all(_plain(case, b, layers[b.name]) for b in blocks):
         return
-    sizes = [_gradient(case, b) for b in blocks]
+    sizes = [_gradient(case, weights[b.name]) for b in blocks]
     ratio = sizes[0] / sizes[-1] if sizes[-1] > 0 else math.nan
     faded = ratio < FADED
     yield supports(
@@ -71,21 +75,30 @@ def _unskipped(case: Case) -> Iterator[Weight]:
     )
 
 
-def _rows(case: Case) -> list[list[LayerInfo]]:
+def _below(named: Iterable[N]) -> dict[str, list[N]]:
+    """Layers or parameters under the name of every module that holds them, however deep."""
+    found: defaultdict[str, list[N]] = defaultdict(list)
+    for one in named:
+        parts = one.name.split(".")
+        for depth in range(1, len(parts)):
+            found[".".join(parts[:depth])].append(one)
+    return found
+
+
+def _rows(case: Case, weights: dict[str, list[ParameterInfo]]) -> list[list[LayerInfo]]:
     """Modules of one class and with equal weights, at least two each, in the order in which data passes them."""
     rows: defaultdict[tuple[object, ...], list[LayerInfo]] = defaultdict(list)
     for layer in case.run.layers:
         if layer.leaf or not np.isfinite(_first(case, "out_std", layer)):
             continue
-        shapes = tuple((p.name[len(layer.name) :], p.shape) for p in case.weights if _owns(layer, p.name))
+        shapes = tuple((p.name[len(layer.name) :], p.shape) for p in weights.get(layer.name, ()))
         if len(shapes) > 1:
             rows[(layer.root, layer.cls, layer.name.count("."), shapes)].append(layer)
     return list(rows.values())
 
 
-def _plain(case: Case, block: LayerInfo) -> bool:
+def _plain(case: Case, block: LayerInfo, inside: list[LayerInfo]) -> bool:
     """Whether what a block gives out came straight from a layer with weights, through norms and activations at most."""
-    inside = [x for x in case.run.layers if _within(x, block)]
     spread, seen = _first(case, "out_std", block), set[str]()
     while math.isfinite(spread):
         makers = [x for x in inside if x.name not in seen and _equal(_first(case, "out_std", x), spread)]
@@ -131,10 +144,9 @@ def _not_normalising(case: Case) -> Iterator[Weight]:
             return
 
 
-def _gradient(case: Case, block: LayerInfo) -> float:
+def _gradient(case: Case, weights: list[ParameterInfo]) -> float:
     """Median over a block's matrices of the gradient per root of the number of weights."""
-    found = [case.median("grad_norm", p) / math.sqrt(math.prod(p.shape)) for p in case.weights if _owns(block, p.name)]
-    return nanmedian(found)
+    return nanmedian([case.median("grad_norm", p) / math.sqrt(math.prod(p.shape)) for p in weights])
 
 
 def _first(case: Case, stat: str, layer: LayerInfo) -> float:
@@ -145,14 +157,6 @@ def _first(case: Case, stat: str, layer: LayerInfo) -> float:
 
 def _equal(a: float, b: float) -> bool:
     return abs(a - b) <= SAME * max(abs(a), abs(b))
-
-
-def _within(layer: LayerInfo, block: LayerInfo) -> bool:
-    return layer.root == block.root and layer.name.startswith(f"{block.name}.")
-
-
-def _owns(block: LayerInfo, parameter: str) -> bool:
-    return parameter.startswith(f"{block.name}.")
 
 
 CAUSE = Cause(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from aitia.engine.case import Case, nanmax
+from aitia.engine.case import Case
 from aitia.engine.causes.base import DECISIVE, Cause, Weight, supports
 from aitia.engine.signature import passed_over
 
@@ -40,7 +40,7 @@ def _one_of_several(case: Case) -> Iterator[Weight]:
     for info in case.run.optimizers:
         own = [p for p in case.run.parameters if set(p.optimizers) == {info.index}]
         times = case.steps_where(lambda calls, index=info.index: passed_over(calls, index))
-        if info.index in stepped or times < MANY or not any(_graded(case, p.index) for p in own):
+        if info.index in stepped or times < MANY or not any(case.graded(p.index) for p in own):
             continue
         yield supports(
             DECISIVE,
@@ -53,10 +53,6 @@ def _one_of_several(case: Case) -> Iterator[Weight]:
             optimizer=info.name,
             times=times,
         )
-
-
-def _graded(case: Case, parameter: int) -> bool:
-    return any(nanmax(case.column(series, parameter)) > 0 for series in ("grad_norm", "grad_present"))
 
 
 CAUSE = Cause(

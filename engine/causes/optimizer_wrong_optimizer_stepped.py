@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from aitia.engine.case import Case, listing, nanmax
+from aitia.engine.case import Case, listing
 from aitia.engine.causes.base import DECISIVE, MODERATE, Cause, Weight, supports, symptom
 from aitia.engine.signature import passed_over
 
@@ -24,11 +24,7 @@ def weigh(case: Case) -> Iterator[Weight]:
             continue
         mine = [p for p in case.run.parameters if info.index in p.optimizers]
         only = [p for p in mine if set(p.optimizers) == {info.index}]
-        alive = [
-            p
-            for p in only
-            if nanmax(case.column("grad_norm", p.index)) > 0 or nanmax(case.column("grad_present", p.index)) > 0
-        ]
+        alive = [p for p in only if case.graded(p.index)]
         if not alive:
             continue
         if case.steps_where(lambda calls, own=info.index: passed_over(calls, own)):

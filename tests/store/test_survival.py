@@ -32,7 +32,7 @@ def train(steps, pause=0.0):
         loss.backward()
         optimizer.step()
         time.sleep(pause)
-    sys.stdout.write(f"{loss.item()}\n")  # at once: a forked child writes to the same file
+    sys.stdout.write(f"{loss.item()}\\n")  # at once: a forked child writes to the same file
 runs = os.environ["AITIA_RUNS"]
 """
 """Start of every program here; `train` is its loop."""

@@ -32,7 +32,9 @@ NOT_RUN = "proving was not asked for"
 BY_REPAIR = "the program as it was, the repaired copy and a mutant of the repair, run again under the recorder"
 BY_CHANGE = "the program run again under the recorder with one change at run time, next to a placebo"
 
-BY_OUTCOME = frozenset({"optimizer.lr_too_high", "optimizer.lr_too_low", "optimizer.weight_decay_excess"})
+BY_OUTCOME = frozenset({
+    "optimizer.lr_too_high", "optimizer.lr_too_low", "optimizer.never_stepped", "optimizer.weight_decay_excess",
+})  # fmt: skip
 """Causes whose repairs differ in one number: more than one removes the mechanism, and not all of them learn."""
 AFTER_THE_RACE = 2
 """Of those, what is proved at most: each was run once already, and the second of the best is no worse by much."""

@@ -63,9 +63,16 @@ def _as_good(entries: Sequence[Entry], able: Sequence[int]) -> list[int]:
 
 
 def _error(reading: Reading) -> float:
-    """The error that the program prints beside its training loss, else the loss at the end."""
-    values = [x for x in (reading.told, reading.loss_last) if x is not None]
-    return values[0] if values else math.inf
+    """The error that the program prints beside its training loss, else the share of its loss that is left.
+
+    A share, since a change that takes the loss whole, instead of a part of it, changes its size.
+    """
+    if reading.told is not None:
+        return reading.told
+    first, last = reading.loss_first, reading.loss_last
+    if last is None:
+        return math.inf
+    return last / first if first is not None and first > 0 else last
 
 
 __all__ = ["Entry", "beyond", "order"]

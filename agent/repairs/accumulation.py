@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import libcst as cst
 
 from aitia.agent.repairs.accused import Accused, Edits, Patch, Source, is_expression, last_name, receiver
 from aitia.agent.repairs.loop import rest
 from aitia.agent.repairs.source import LOOPS, Statement
+
+ONCE, EVERY = 0.0, 1.0
+"""Steps a batch, roughly: by which repairs of a step that waits too long are told apart when they race."""
 
 
 def accumulation_not_normalized(accused: Accused) -> Patch | None:
@@ -28,13 +33,16 @@ def accumulation_not_normalized(accused: Accused) -> Patch | None:
     return None
 
 
-def never_stepped(accused: Accused) -> Patch | None:
-    """Call the optimizer's step after the last backward of the batch."""
+def never_stepped(accused: Accused) -> list[Patch]:
+    """Call the optimizer's step after the last backward of the batch.
+
+    Where a step waits for more batches than there are, either the last batch of a pass or every batch may end the wait.
+    """
     names = sorted({o.name for o in accused.run.optimizers})
     for source in accused.sources:
-        flushed = _flush(accused, source)
-        if flushed is not None:
-            return flushed
+        waiting = [p for p in (_flush(accused, source), _each_batch(accused, source)) if p is not None]
+        if waiting:
+            return waiting
         written = [source.code(r) for c in source.calls("zero_grad") if (r := receiver(c)) is not None]
         backwards = [source.statement(c) for c in source.calls("backward")]
         if not backwards:
@@ -49,8 +57,9 @@ def never_stepped(accused: Accused) -> Patch | None:
             continue
         edits = Edits(source)
         edits.after(_ready(source, backward), *_step_lines(source, backward, candidates[0]))
-        return accused.patch(f"call {candidates[0]}.step() after backward", edits)
-    return None
+        patch = accused.patch(f"call {candidates[0]}.step() after backward", edits)
+        return [patch] if patch is not None else []
+    return []
 
 
 def _own_backward(source: Source, optimizer: str) -> Statement | None:
@@ -124,8 +133,35 @@ def _flush(accused: Accused, source: Source) -> Patch | None:
         index, batches = source.code(loop.target.elements[0].value), source.code(counted.args[0].value)
         edits = Edits(source)
         edits.replace(test.test, f"{source.code(test.test)} or {index} + 1 == len({batches})")
-        return accused.patch("step after the last batch of a pass, too", edits)
+        patch = accused.patch("step after the last batch of a pass, too", edits)
+        return replace(patch, number=ONCE) if patch is not None else None
     return None
+
+
+def _each_batch(accused: Accused, source: Source) -> Patch | None:
+    """Where a step waits for a batch that never comes: step after every batch, whose loss is then taken whole."""
+    for call, _ in accused.steps(source):
+        test = source.enclosing(call, (cst.If, cst.FunctionDef))
+        windows = _windows(source, test) if isinstance(test, cst.If) and test.orelse is None else []
+        loop = source.loop(call)
+        if not windows or not isinstance(test, cst.If) or loop is None or not isinstance(test.body, cst.IndentedBlock):
+            continue
+        edits = Edits(source)
+        first, last = test.body.body[0], test.body.body[-1]
+        start, end = source.offset(source.line(test)), source.offset(source.last_line(last) + 1)
+        body = source.text[source.offset(source.line(first)) : end]
+        edits.cut(start, end, _shifted(body, source.indent(first), source.indent(test)))
+        for part in source.nodes(cst.BinaryOperation, loop):
+            if isinstance(part.operator, cst.Divide) and source.code(part.right) in windows:
+                edits.replace(part, source.code(part.left))
+        patch = accused.patch("step after every batch", edits)
+        return replace(patch, number=EVERY) if patch is not None else None
+    return None
+
+
+def _shifted(text: str, inner: str, outer: str) -> str:
+    """Lines moved from one indentation to another."""
+    return "".join(outer + line.removeprefix(inner) for line in text.splitlines(keepends=True))
 
 
 def _gathered(accused: Accused, source: Source, backward: cst.Call) -> str | None:

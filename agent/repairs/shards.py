@@ -22,6 +22,7 @@ from aitia.agent.repairs.hooks import trains
 from aitia.agent.repairs.source import argument
 
 SUMMARY = "give each rank its own part of the data"
+DRAWS = "let each rank draw its samples from a seed of its own"
 RANK, WORLD = "torch.distributed.get_rank()", "torch.distributed.get_world_size()"
 PART = f"[{RANK}::{WORLD}]"
 EVALUATES = re.compile(r"(?i)test|val|eval|dev|hold|held")
@@ -37,9 +38,13 @@ def same_data_on_ranks(accused: Accused) -> Iterator[Patch]:
             *_loaders(accused, source),
             *_orders(source),
             *_arrays(source),
+            *_parts(source),
             *_drawn(source),
         ):
             if (patch := accused.patch(SUMMARY, edits)) is not None:
+                yield patch
+        for edits in _seeded(source):
+            if (patch := accused.patch(DRAWS, edits)) is not None:
                 yield patch
 
 
@@ -164,25 +169,74 @@ def _arrays(source: Source) -> Iterator[Edits]:
             yield edits
 
 
-def _drawn(source: Source) -> Iterator[Edits]:
-    """Indices drawn at random become those of the rank's part; else each rank draws from a seed of its own."""
-    for call in source.calls("randint", "randperm"):
-        used = targets(source, call)
-        if last_name(call.func) != "randint" or len(used) != 1:
-            continue
-        edits = Edits(source)
-        name = source.code(used[0])
-        edits.after(source.statement(call), f"{name} = {name} // {WORLD} * {WORLD} + {RANK}  # of this rank's part")
-        if not _reaches(source, call):
-            continue
-        yield edits
-    for call in source.calls("manual_seed"):
-        given, scope = argument(call, 0, "seed"), source.function(call)
-        apart = [c for c in source.calls("randperm", "random_split", "permutation") if trains(source, c) is None]
-        if source.code(call.func) == "torch.manual_seed" and given is not None and scope is not None and not apart:
+def _parts(source: Source) -> Iterator[Edits]:
+    """`x[i:i + n]` of a training loop: before it, the arrays become the rank's part of them."""
+    for loop in _outermost(source):
+        around = {n.value for f in source.nodes(cst.For, loop) for n in source.nodes(cst.Name, f.target)}
+        names = [
+            source.code(s.value)
+            for s in source.nodes(cst.Subscript, loop)
+            if isinstance(s.value, cst.Name)
+            and any(isinstance(e.slice, cst.Slice) for e in s.slice[:1])
+            and around & {n.value for n in source.nodes(cst.Name, s.slice[0])}
+        ]
+        arrays, after = list(dict.fromkeys(names)), source.range(loop).end.line
+        later = {n.value for n in source.nodes(cst.Name, source.scope(loop)) if source.line(n) > after}
+        if arrays and not later & set(arrays) and not any(EVALUATES.search(a) for a in arrays):
             edits = Edits(source)
-            edits.replace(given, f"{source.atom(given)} + {RANK}")
+            edits.before(loop, f"{', '.join(arrays)} = {', '.join(a + PART for a in arrays)}")
             yield edits
+
+
+def _drawn(source: Source) -> Iterator[Edits]:
+    """Indices drawn at random while it trains become those of the rank's part."""
+    for call in source.calls("randint"):
+        used = targets(source, call)
+        if len(used) == 1 and _while_training(source, call) and _reaches(source, call):
+            edits, name = Edits(source), source.code(used[0])
+            edits.after(source.statement(call), f"{name} = {name} // {WORLD} * {WORLD} + {RANK}  # of this rank's part")
+            yield edits
+
+
+def _seeded(source: Source) -> Iterator[Edits]:
+    """From where training begins each rank draws from a seed of its own: the data and the model stay the same."""
+    for loop in _outermost(source):
+        lines = []
+        for name, on in _generators(source):
+            lines.append(f"{on}.manual_seed({on}.initial_seed() + {RANK})" if name == "torch" else
+                         f"{on} = {on}.spawn({WORLD})[{RANK}]")  # fmt: skip
+        known = {source.code(n) for n in source.nodes(cst.Name, source.scope(loop))}
+        lines = [line for line in lines if line.split(".")[0].split(" ")[0] in known]
+        edits = Edits(source)
+        edits.before(loop, *(lines or [f"torch.manual_seed(torch.initial_seed() + {RANK})"]))
+        yield edits
+
+
+def _generators(source: Source) -> Iterator[tuple[str, str]]:
+    """The random generators that are asked while it trains: whose kind each is, and its name."""
+    made = {
+        source.code(t): kind
+        for kind, name in (("torch", "Generator"), ("numpy", "default_rng"))
+        for call in source.calls(name)
+        for t in targets(source, call)
+    }
+    calls = [c for c in source.nodes(cst.Call) if _while_training(source, c)]
+    used = [*map(receiver, calls), *(a.value for c in calls if (a := keyword(c, "generator")) is not None)]
+    asked = dict.fromkeys(source.code(on) for on in used if on is not None)
+    yield from ((made[name], name) for name in asked if name in made)
+
+
+def _outermost(source: Source) -> Iterator[cst.For]:
+    """Loops that train and stand in no other that does, nor in a function that is called in one."""
+    yield from (loop for loop in _training(source) if not _while_training(source, loop))
+
+
+def _while_training(source: Source, node: cst.CSTNode) -> bool:
+    """Whether a node stands in a training loop, or in a function that is called in one."""
+    if trains(source, node) is not None:
+        return True
+    function = source.function(node)
+    return function is not None and any(trains(source, c) is not None for c in source.calls(function.name.value))
 
 
 def _reaches(source: Source, call: cst.Call) -> bool:

@@ -86,6 +86,7 @@ ORDERS = [
     ([_entry(1.0, accuracy=0.96), _entry(0.1, accuracy=0.95)], 0.1),
     ([_entry(1.0, "refuted", accuracy=0.99), _entry(0.1, accuracy=0.9)], 0.1),
     ([_entry(0.1, loss_last=0.5), _entry(0.3, loss_last=0.05)], 0.3),
+    ([_entry(0.0, loss_first=0.1, loss_last=0.05), _entry(1.0, loss_first=6.4, loss_last=0.3)], 1.0),
     ([_entry(0.1, loss_last=0.05, told=0.9), _entry(0.3, loss_last=0.5, told=0.1)], 0.3),
 ]
 

@@ -66,6 +66,25 @@ def test_a_missing_step_stands_where_its_gradients_are_ready(tmp_path: Path, nam
     assert found == [source.replace(old, new)]
 
 
+WAITS = (
+    "for i, x in enumerate(loader):\n    (net(x).sum() / k).backward()\n    if (i + 1) % k == 0:\n"
+    "        opt.step()\n        opt.zero_grad()\n"
+)
+
+
+def test_a_step_that_waits_too_long_is_taken_at_the_end_or_each_time(tmp_path: Path) -> None:
+    """The first keeps what was gathered, the other takes each loss whole; what they come to decides."""
+    run = run_of(tmp_path, WAITS, optimizers={"opt": 1})
+
+    patches = patches_for(run, accuse("optimizer.never_stepped"))
+
+    assert [p.number for p in patches] == [0.0, 1.0]
+    assert patches[0].files["train.py"] == WAITS.replace("k == 0:", "k == 0 or i + 1 == len(loader):")
+    assert patches[1].files["train.py"] == (
+        "for i, x in enumerate(loader):\n    (net(x).sum()).backward()\n    opt.step()\n    opt.zero_grad()\n"
+    )
+
+
 PASSES = "for epoch in range(3):\n    for x in loader:\n        net(x).sum().backward()\n"
 PART = "[torch.distributed.get_rank()::torch.distributed.get_world_size()]"
 SHARED = {
@@ -99,12 +118,50 @@ def test_each_rank_gets_a_part_however_samples_are_drawn(tmp_path: Path, name: s
     assert found[0] == source.replace(old, new)
 
 
-def test_a_seed_that_also_splits_the_data_stays(tmp_path: Path) -> None:
-    """Ranks that split differently would train on what others hold out."""
-    source = "import torch\ndef f(n):\n    torch.manual_seed(0)\n    order = torch.randperm(n)\n    return order\n"
-    run = run_of(tmp_path, source)
+RANK, WORLD = "torch.distributed.get_rank()", "torch.distributed.get_world_size()"
+DRAWN = {
+    "by the generator of all": ("", "torch.randperm(n)[:9]", f"torch.manual_seed(torch.initial_seed() + {RANK})"),
+    "by one of its own": (
+        "g = torch.Generator()\n", "torch.randperm(n, generator=g)[:9]", f"g.manual_seed(g.initial_seed() + {RANK})",
+    ),
+    "by one of numpy": ("g = np.random.default_rng(0)\n", "g.choice(n, 9)", f"g = g.spawn({WORLD})[{RANK}]"),
+}  # fmt: skip
 
-    assert patches_for(run, accuse("ddp.same_data_on_ranks")) == []
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_ranks_draw_samples_of_their_own_from_the_same_data(tmp_path: Path, name: str) -> None:
+    """The seed changes where training begins: before, the data are made and split, and weights are drawn."""
+    made, drawn, line = DRAWN[name]
+    start = f"import torch\n{made}torch.manual_seed(0)\norder = torch.randperm(n)\n"
+    drawing = f"        rows = {drawn}\n        net(x[rows]).sum().backward()\n"
+    loop = f"for e in range(9):\n    for s in range(9):\n{drawing}"
+    run = run_of(tmp_path, start + loop)
+
+    found = [p.files["train.py"] for p in patches_for(run, accuse("ddp.same_data_on_ranks"))]
+
+    assert found == [f"{start}{line}\n{loop}"]
+
+
+def test_an_epoch_that_is_a_function_is_not_seeded_again_and_again(tmp_path: Path) -> None:
+    """The loop over the epochs is where training begins."""
+    epoch = "import torch\ndef epoch():\n    for s in range(9):\n        net(torch.randn(9)).sum().backward()\n"
+    loop = "for e in range(9):\n    epoch()\n"
+    run = run_of(tmp_path, epoch + loop)
+
+    found = [p.files["train.py"] for p in patches_for(run, accuse("ddp.same_data_on_ranks"))]
+
+    assert found == [f"{epoch}torch.manual_seed(torch.initial_seed() + {RANK})\n{loop}"]
+
+
+def test_arrays_that_are_run_through_become_the_part_of_the_rank(tmp_path: Path) -> None:
+    """Only where nobody asks for the whole of them later."""
+    start = "import torch\nfor i in range(0, len(x), 9):\n    f(net(x[i:i + 9]), y[i:i + 9]).backward()\n"
+    run, used = run_of(tmp_path / "a", start), run_of(tmp_path / "b", start + "print(net(x))\n")
+
+    found, other = (patches_for(r, accuse("ddp.same_data_on_ranks")) for r in (run, used))
+
+    assert found[0].files["train.py"] == start.replace("for i", f"x, y = x{PART}, y{PART}\nfor i")
+    assert [p.summary for p in other] == ["let each rank draw its samples from a seed of its own"]
 
 
 def test_a_sampler_counts_passes_wherever_its_loader_is_run_through(tmp_path: Path) -> None:

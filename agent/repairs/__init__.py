@@ -61,6 +61,7 @@ from aitia.agent.repairs import (
     state,
     tables,
     terms,
+    thawed,
     tracking,
     typed,
     types,
@@ -304,7 +305,10 @@ ALTERNATIVES: Final[dict[str, tuple[Repair, ...]]] = {
         layers.saturated,
         attached.rectified,
     ),
-    "optimizer.frozen_by_mistake": (attached.attached,),
+    "optimizer.frozen_by_mistake": (
+        thawed.thawed,
+        attached.attached,
+    ),
     "optimizer.wrong_optimizer_stepped": (accumulation.never_stepped,),
     "optimizer.stale_param_reference": (stale.built_again,),
     "perf.rebuilt_every_step": (

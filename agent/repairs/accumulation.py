@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import libcst as cst
 
-from aitia.agent.repairs.accused import Accused, Edits, Patch, Source, is_expression, last_name, receiver
+from aitia.agent.repairs.accused import Accused, Edits, Patch, Source, cleared, is_expression, last_name, receiver
 from aitia.agent.repairs.loop import rest
 from aitia.agent.repairs.source import LOOPS, Statement
 
@@ -43,7 +43,7 @@ def never_stepped(accused: Accused) -> list[Patch]:
         waiting = [p for p in (_flush(accused, source), _each_batch(accused, source)) if p is not None]
         if waiting:
             return waiting
-        written = [source.code(r) for c in source.calls("zero_grad") if (r := receiver(c)) is not None]
+        written = [o for c in source.calls("zero_grad") if (o := cleared(source, c)) is not None]
         backwards = [source.statement(c) for c in source.calls("backward")]
         if not backwards:
             continue
@@ -65,9 +65,8 @@ def never_stepped(accused: Accused) -> list[Patch]:
 def _own_backward(source: Source, optimizer: str) -> Statement | None:
     """The backward whose gradients this optimizer cleared the way for: the first one behind its `zero_grad`."""
     for call in source.calls("zero_grad"):
-        on = receiver(call)
         statement = source.statement(call)
-        if on is None or source.code(on) != optimizer:
+        if cleared(source, call) != optimizer:
             continue
         behind = [s for s in rest(source, statement) if source.calls("backward", within=s)]
         if behind and isinstance(behind[0], cst.SimpleStatementLine):

@@ -202,6 +202,19 @@ def optimizer_constructions(source: Source) -> list[cst.Call]:
     return found
 
 
+def cleared(source: Source, call: cst.Call) -> str | None:
+    """The optimizer whose gradients a `zero_grad` clears; of a network's own, the one that was built for it."""
+    on = receiver(call)
+    if on is None:
+        return None
+    name = source.code(on)
+    for built in optimizer_constructions(source):
+        given = positional(built)[0].value if positional(built) else None
+        if given is not None and source.code(given) == f"{name}.parameters()" and (held := targets(source, built)):
+            return source.code(held[0])
+    return name
+
+
 def targets(source: Source, node: cst.CSTNode) -> list[cst.BaseExpression]:
     """What the statement around an expression assigns to."""
     statement = source.statement(node)

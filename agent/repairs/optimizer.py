@@ -11,6 +11,7 @@ from aitia.agent.repairs.accused import (
     Edits,
     Patch,
     Source,
+    cleared,
     is_expression,
     keyword,
     last_name,
@@ -129,15 +130,13 @@ def wrong_optimizer_stepped(accused: Accused) -> Patch | None:
             statement = source.statement(call)
             block = source.block(statement)
             before = block[: block.index(statement)] if statement in block else []
-            cleared = [
-                source.code(r) for s in before for c in source.calls("zero_grad", within=s) if (r := receiver(c))
-            ]
-            if cleared and cleared[-1] != name and is_expression(statement):
+            own = [o for s in before for c in source.calls("zero_grad", within=s) if (o := cleared(source, c))]
+            if own and own[-1] != name and is_expression(statement):
                 edits = Edits(source)
                 where = receiver(call) if not positional(call) else positional(call)[0].value
                 if where is not None:
-                    edits.replace(where, cleared[-1])
-                return accused.patch(f"step {cleared[-1]}, whose gradients this backward computed", edits)
+                    edits.replace(where, own[-1])
+                return accused.patch(f"step {own[-1]}, whose gradients this backward computed", edits)
     return None
 
 

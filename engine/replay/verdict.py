@@ -146,7 +146,8 @@ def _in_their_unit(before: Reading, after: Reading) -> str | None:
 
 def _fought(after: Reading) -> bool:
     """Whether an accuracy may be that of an opponent, which is right less often once the other side learns, too."""
-    return after.cause in STOOD_STILL and after.optimizers > 1 and not after.fixed_target
+    stood = after.cause in STOOD_STILL or after.cause.startswith(SAME_UNIT)
+    return stood and after.optimizers > 1 and not after.fixed_target
 
 
 def _idle(before: Reading, after: Reading) -> str | None:

@@ -48,6 +48,10 @@ STEPS = {
         "for x in data:\n    g.zero_grad()\n    b.backward()\n    nn.utils.clip_grad_norm_(net.parameters(), 1.0)\n",
         "1.0)\n", "1.0)\n    g.step()\n",
     ),
+    "where a network clears its own gradients": (
+        "g = torch.optim.Adam(net.parameters())\nfor x in data:\n    net.zero_grad()\n    b.backward()\n",
+        "b.backward()\n", "b.backward()\n    g.step()\n",
+    ),
     "through the scaler": (
         "for x in data:\n    g.zero_grad()\n    scaler.scale(b).backward()\n    scaler.update()\n",
         ".backward()\n", ".backward()\n    scaler.step(g)\n",
@@ -83,6 +87,43 @@ def test_a_step_that_waits_too_long_is_taken_at_the_end_or_each_time(tmp_path: P
     assert patches[1].files["train.py"] == (
         "for i, x in enumerate(loader):\n    (net(x).sum()).backward()\n    opt.step()\n    opt.zero_grad()\n"
     )
+
+
+def test_the_other_optimizer_is_that_of_the_network_that_was_cleared(tmp_path: Path) -> None:
+    """Adversarial training clears networks rather than optimizers."""
+    source = (
+        "import torch\nopt_g, opt_d = [], []\nopt_g = torch.optim.Adam(gen.parameters())\n"
+        "opt_d = torch.optim.Adam(dis.parameters())\nfor x in data:\n    gen.zero_grad()\n    b.backward()\n"
+        "    opt_d.step()\n"
+    )
+    run = run_of(tmp_path, source, optimizers={"opt_g": 3, "opt_d": 4})
+
+    found = [p.files["train.py"] for p in patches_for(run, accuse("optimizer.wrong_optimizer_stepped", 8))]
+
+    assert found[0] == source.replace("opt_d.step", "opt_g.step")
+
+
+THAWED = {
+    "by a function": (
+        "def turn(net, on):\n    for p in net.parameters():\n        p.requires_grad = on\n",
+        "turn(dis, {})",
+    ),
+    "by the network": ("", "dis.requires_grad_({})"),
+    "by a loop": ("", "for p in dis.parameters():\n        p.requires_grad = {}"),
+}
+
+
+@pytest.mark.parametrize("name", THAWED)
+def test_what_each_round_freezes_is_freed_in_the_next(tmp_path: Path, name: str) -> None:
+    """Where the round begins, with the statement that froze it."""
+    start, freeze = THAWED[name]
+    loop = "for x in data:\n{}    dis(x).backward()\n    {}\n    dis(gen(x)).backward()\n"
+    run = run_of(tmp_path, start + loop.format("", freeze.format("False")))
+
+    found = [p.files["train.py"] for p in patches_for(run, accuse("optimizer.frozen_by_mistake"))]
+
+    freed = f"    {freeze.format('True')}\n"
+    assert start + loop.format(freed, freeze.format("False")) in found
 
 
 PASSES = "for epoch in range(3):\n    for x in loader:\n        net(x).sum().backward()\n"

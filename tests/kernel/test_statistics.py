@@ -113,7 +113,7 @@ VIEWS: dict[str, Callable[[Tensor], Tensor]] = {
     "channels last": lambda x: x.to(memory_format=torch.channels_last) if x.dim() == 4 else x,
 }
 SHAPES = ((), (0,), (3, 0, 2), (1,), (7,), (63,), (64,), (65,), (2049,), (5, 3), (2, 1), (300, 7), (17, 64), (3, 1500),
-          (4, 3, 5, 5), (2, 40, 16), (9, 513), (6, 2, 300, 2))  # fmt: skip
+          (4, 3, 5, 5), (2, 40, 16), (9, 513), (6, 2, 300, 2), (10304,), (900, 64))  # fmt: skip
 SPECIAL = (math.nan, math.inf, -math.inf, 0.0, -0.0)
 
 

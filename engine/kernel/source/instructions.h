@@ -4,6 +4,10 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+#if __has_include(<avx512bf16intrin.h>)
+#define HAS_DOT_PRODUCTS
+static bool has_dot_products = false;  // of bfloat16, in this processor
+#endif
 #define ISA avx512
 #define NAME "AVX-512"
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")))
@@ -39,6 +43,9 @@ void choose() {
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
       __builtin_cpu_supports("avx512vl"))
     available[n_available++] = &avx512::isa;
+#if defined(HAS_DOT_PRODUCTS)
+  has_dot_products = __builtin_cpu_supports("avx512bf16");
+#endif
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) available[n_available++] = &avx2::isa;
 #endif
   available[n_available++] = &plain::isa;

@@ -9,11 +9,13 @@ constexpr double kInf = std::numeric_limits<double>::infinity();
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 constexpr int kDims = 12;  // after neighbouring dimensions are joined no tensor of a training run has more
 constexpr int64_t kBlock = 2048;  // entries that stay in the first-level cache and in single precision before they are summed up
-constexpr int64_t kMost = 4096;   // the same, of several stretches
+constexpr int64_t kMost = 8192;   // the same, of several stretches
 constexpr int64_t kTile = 1024;   // entries of a sample that are gathered at once, where samples are long
 constexpr int64_t kChunk = 1 << 17;  // entries of one piece of work: half a megabyte, about twenty microseconds
 
 enum Kind : int { kF32, kF64, kBF16, kF16, kBoolean, kI8, kU8, kI16, kU16, kI32, kU32, kI64, kU64, kUnknown };
+
+struct BFloat16 { uint16_t bits; };  // the upper half of a float
 
 struct View {  // strides in entries
   const char* data = nullptr;

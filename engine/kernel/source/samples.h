@@ -26,6 +26,46 @@ TARGET static void add_rows(const A* x, int64_t rows, int64_t w, int64_t step, c
       square[c] += d * d;
     }
 }
+// `sweep` and `add_rows` in one read. Where an entry is not finite, neither are the sums afterwards.
+template <class A, bool SAT, bool SHIFT>
+TARGET static Swept sweep_rows(const A* x, int64_t rows, int64_t w, int64_t step, A shift, A below, A above,
+                               const A* first, A* sum, A* square) {
+  typedef typename Lanes<A>::V V;
+  typedef typename Lanes<A>::I I;
+  constexpr int N = Lanes<A>::N;
+  const V zero = V{}, c = zero + shift, lower = zero + below, upper = zero + above;
+  V s = zero, q = zero, a = zero, mn = zero + std::numeric_limits<A>::infinity(), mx = -mn;
+  I z = I{}, t = I{};
+  for (int64_t k = 0; k < w; k += N) {
+    const V b = load<V>(first + k);
+    V own = load<V>(sum + k), squares = load<V>(square + k);
+    for (int64_t r = 0; r < rows; r++) {
+      const V y = load<V>(x + r * step + k), d = SHIFT ? y - c : y, e = y - b;
+      s += d;
+      q += d * d;
+      own += e;
+      squares += e * e;
+      a += absolute(y);
+      mn = smaller(y, mn);
+      mx = larger(y, mx);
+      z = count_zeros(z, y);
+      if (SAT) t -= (y < lower) | (y > upper);
+    }
+    store(sum + k, own);
+    store(square + k, squares);
+  }
+  Swept found{0, 0, 0, kInf, -kInf, 0, 0};
+  A total = 0, total_square = 0, l1 = 0, low = mn[0], high = mx[0];
+  for (int k = 0; k < N; k++) {
+    total += s[k]; total_square += q[k]; l1 += a[k];
+    low = mn[k] < low ? mn[k] : low;
+    high = mx[k] > high ? mx[k] : high;
+    found.zeros += z[k];
+    if (SAT) found.saturated += t[k];
+  }
+  found.sum = total; found.square = total_square; found.l1 = l1; found.low = low; found.high = high;
+  return found;
+}
 template <class A> TARGET static const A* zeroed(const A* p, int64_t n, A* to) {
   for (int64_t i = 0; i < n; i++) to[i] = std::isfinite(p[i]) ? p[i] : A(0);
   return to;
@@ -57,7 +97,21 @@ template <class B> TARGET static void mark(const B* __restrict nonzero, int64_t 
 template <class A> struct Gathering {  // sums in single precision on their way to `Columns`
   alignas(64) A first[kTile], sum[kTile], square[kTile];
   int64_t held = 0;
+  bool fast = true;  // until an entry is not finite
 };
+// Takes in `rows` stretches of `w` entries, and their spread. False where that is for `block` and `add_rows` to do: the
+// width is no multiple of a vector's, or an entry is not finite; then sums that were gathered before are spoilt.
+template <class A>
+TARGET static bool at_once(const A* p, int64_t rows, int64_t w, int64_t step, const Saturation& sat, Sum& sum, Gathering<A>& g) {
+  const A shift = near_mean(p, w, sum), low = static_cast<A>(sat.low), high = static_cast<A>(sat.high);
+  const auto sweeps = counts(sat, sum) ? sweep_rows<A, true, true>
+                      : shift != 0     ? sweep_rows<A, false, true>
+                                       : sweep_rows<A, false, false>;
+  const Swept r = sweeps(p, rows, w, step, shift, low, high, g.first, g.sum, g.square);
+  g.fast = std::isfinite(r.square);
+  if (g.fast) take_in(r, rows * w, double(shift), sum);
+  return g.fast;
+}
 template <class A> TARGET static void pour(Gathering<A>& g, int64_t at, int64_t w, Columns& out) {
   for (int64_t c = 0; c < w; c++) {
     out.sum[at + c] += double(g.sum[c]);
@@ -73,25 +127,36 @@ TARGET static void short_samples(const View& v, const Samples& s, int64_t row, i
   alignas(64) A room[kMost], clean[kMost];
   Gathering<A> g;
   const int64_t many = kMost / out.period * out.period / s.entries;
-  for (int64_t c = 0; c < out.period; c++) g.first[c] = A(out.first[c]), g.sum[c] = g.square[c] = 0;
-  for (int64_t r = row; r < last; r += many) {
-    const int64_t rows = last - r < many ? last - r : many, n = rows * s.entries;
-    const A* p = room;
-    if (s.step == s.entries) {
-      p = converted(v.kind, v.data + r * s.entries * v.size, n, room);
-    } else {
-      for (int64_t k = 0; k < rows; k++) {
-        A* to = room + k * s.entries;
-        const A* from = converted(v.kind, v.data + (r + k) * s.step * v.size, s.entries, to);
-        if (from != to) __builtin_memcpy(to, from, s.entries * sizeof(A));
-      }
+  const auto rows_from = [&](int64_t r, int64_t rows) TARGET {
+    const int64_t n = rows * s.entries;
+    if (s.step == s.entries) return scaled(converted(v.kind, v.data + r * s.entries * v.size, n, room), n, scale, room);
+    for (int64_t k = 0; k < rows; k++) {
+      A* to = room + k * s.entries;
+      const A* from = converted(v.kind, v.data + (r + k) * s.step * v.size, s.entries, to);
+      if (from != to) __builtin_memcpy(to, from, s.entries * sizeof(A));
     }
-    p = scaled(p, n, scale, room);
-    if (!block(p, n, 1, 0, r * s.entries, 0, sat, sum)) p = zeroed(p, n, clean);
+    return scaled(static_cast<const A*>(room), n, scale, room);
+  };
+  const auto spread = [&](const A* p, int64_t n) TARGET {
     const int64_t full = n / out.period;
     add_rows(p, full, out.period, out.period, g.first, g.sum, g.square);
     add_rows(p + full * out.period, 1, n - full * out.period, 0, g.first, g.sum, g.square);
-    if ((g.held += full + 1) >= kHeap) pour(g, 0, out.period, out);
+  };
+  for (int64_t c = 0; c < out.period; c++) g.first[c] = A(out.first[c]), g.sum[c] = g.square[c] = 0;
+  for (int64_t r = row, poured = row; r < last; r += many) {
+    const int64_t rows = last - r < many ? last - r : many, n = rows * s.entries;
+    const A* p = rows_from(r, rows);
+    if (!g.fast || out.period % Lanes<A>::N != 0 || n % out.period != 0) {
+      if (!block(p, n, 1, 0, r * s.entries, 0, sat, sum)) p = zeroed(p, n, clean);
+      spread(p, n);
+    } else if (!at_once(p, n / out.period, out.period, out.period, sat, sum, g)) {
+      for (int64_t c = 0; c < out.period; c++) g.sum[c] = g.square[c] = 0;
+      for (int64_t k = poured; k < r; k += many) spread(rows_from(k, many), many * s.entries);
+      p = rows_from(r, rows);
+      block(p, n, 1, 0, r * s.entries, 0, sat, sum);
+      spread(zeroed(p, n, clean), n);
+    }
+    if ((g.held += n / out.period + 1) >= kHeap) pour(g, 0, out.period, out), poured = r + many;
   }
   pour(g, 0, out.period, out);
 }

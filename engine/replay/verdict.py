@@ -168,7 +168,7 @@ def _idle(before: Reading, after: Reading) -> str | None:
 def _below(after: Reading, before: Reading, share: float = 1.0) -> bool:
     """Whether the loss ended lower, or below a share of what it was, as far as both are known."""
     was, now = _at_the_end(before), _at_the_end(after)
-    return was is None or now is None or now < share * was
+    return was is None or now is None or now < share * was * _unit(before, after)
 
 
 def _intervention(before: Reading, after: Reading, threshold: float) -> Comparison | None:
@@ -201,7 +201,9 @@ def _refutation(before: Reading, after: Reading, threshold: float) -> str | None
     if was is not None and now is not None and now < was - clear and not _fought(after):
         return f"the outcome is worse: {what} {now:.2f} after {was:.2f}"
     if _worse(before, after):
-        return f"the outcome is worse: loss at the end {_at_the_end(before):.4g} → {_at_the_end(after):.4g}"
+        unit = _unit(before, after)
+        where = f" × {unit:.4g}, which is what its unit makes of it," if unit != 1.0 else ""
+        return f"the outcome is worse: loss at the end {_at_the_end(before):.4g}{where} → {_at_the_end(after):.4g}"
     outcome = after.cause not in MOVING_TARGET and not (
         after.cause in STOOD_STILL and (not after.fixed_target or _below(after, before))
     )
@@ -223,7 +225,21 @@ def _worse(before: Reading, after: Reading) -> bool:
     )
     same = same and (after.cause not in STOOD_STILL or (before.fixed_target and after.fixed_target))
     was, now = _at_the_end(before), _at_the_end(after)
-    return same and before.failure is None and was is not None and now is not None and now > BEYOND_START * was > 0
+    if not same or before.failure is not None or was is None or now is None:
+        return False
+    return now > BEYOND_START * was * _unit(before, after) > 0
+
+
+def _unit(before: Reading, after: Reading) -> float:
+    """How many times larger the changed program's loss is by its unit alone, as where it is no longer divided.
+
+    Where nothing was stepped, that is seen at the first backward: there both programs are still the same.
+    """
+    if after.cause not in STOOD_STILL or min(len(before.losses), len(after.losses)) <= LATE:
+        return 1.0
+    was, now = before.losses[0], after.losses[0]
+    ratio = now / was if was is not None and now is not None and was > 0 and now > 0 else 1.0
+    return ratio if before.seed == after.seed or not 1 / OTHER_SEED < ratio < OTHER_SEED else 1.0
 
 
 def _at_the_end(reading: Reading) -> float | None:

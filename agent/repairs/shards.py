@@ -19,12 +19,14 @@ from aitia.agent.repairs.accused import (
     targets,
 )
 from aitia.agent.repairs.hooks import trains
-from aitia.agent.repairs.source import argument
+from aitia.agent.repairs.source import argument, number
 
 SUMMARY = "give each rank its own part of the data"
 DRAWS = "let each rank draw its samples from a seed of its own"
 RANK, WORLD = "torch.distributed.get_rank()", "torch.distributed.get_world_size()"
 PART = f"[{RANK}::{WORLD}]"
+RANKS = re.compile(r"(?i)world(_?size)?|n(um)?_?(ranks|replicas|procs|processes)")
+COUNTING = frozenset({"len", "int", "min", "max", "ceil", "floor", "get_world_size"})
 EVALUATES = re.compile(r"(?i)test|val|eval|dev|hold|held")
 
 
@@ -35,6 +37,7 @@ def same_data_on_ranks(accused: Accused) -> Iterator[Patch]:
             continue
         for edits in (
             *_samplers(source),
+            *_firsts(source),
             *_loaders(accused, source),
             *_orders(source),
             *_arrays(source),
@@ -58,6 +61,57 @@ def _samplers(source: Source) -> Iterator[Edits]:
                 by_name = arg.keyword.value if arg.keyword is not None else ""
                 edits.replace(arg.value, {"num_replicas": WORLD, "rank": RANK}.get(by_name, right))
             yield edits
+
+
+def _firsts(source: Source) -> Iterator[Edits]:
+    """Shares that are all the first one: `x[:n // world]`, `x[::world]`, `x.chunk(world)[0]`, `range(0, n, world)`."""
+    shares, edits = _shares(source), Edits(source)
+    for part in source.nodes(cst.Subscript):
+        if len(part.slice) < 1 or EVALUATES.search(_named(source, part)):
+            continue
+        cut = part.slice[0].slice
+        if isinstance(cut, cst.Slice) and (cut.lower is None or number(cut.lower) == 0):
+            start, end = source.span(cut)
+            upper = cut.upper
+            if cut.step is not None and _mentions(source, cut.step, shares):
+                edits.cut(start, end, f"{RANK}:{'' if upper is None else source.code(upper)}:{source.code(cut.step)}")
+            elif cut.step is None and upper is not None and _mentions(source, upper, shares):
+                share = source.code(upper) if isinstance(upper, cst.Name) else f"({source.code(upper)})"
+                edits.cut(start, end, f"{RANK} * {share}:({RANK} + 1) * {share}")
+        elif isinstance(cut, cst.Index) and isinstance(part.value, cst.Call) and number(cut.value) == 0:
+            asked = [a.value for a in part.value.args if _mentions(source, a.value, shares)]
+            if asked and last_name(part.value.func) in {"chunk", "split", "tensor_split", "array_split"}:
+                edits.replace(cut.value, RANK)
+    for call in source.calls("range", "islice"):
+        given = [a.value for a in call.args]
+        first = given[0 if last_name(call.func) == "range" else 1] if len(given) > 2 else None
+        if first is not None and number(first) == 0 and _mentions(source, given[-1], shares):
+            edits.replace(first, RANK)
+    yield edits
+
+
+def _shares(source: Source) -> set[str]:
+    """Names of the number of ranks, and of what is computed with it."""
+    found = {n.value for n in source.nodes(cst.Name) if RANKS.fullmatch(n.value)}
+    for assign in source.nodes(cst.Assign):
+        target, value = assign.targets[0].target, assign.value
+        counted = isinstance(value, (cst.Name, cst.BinaryOperation, cst.Call)) and COUNTING.issuperset(
+            last_name(c.func) for c in source.nodes(cst.Call, value)
+        )
+        if counted and isinstance(target, cst.Name) and _mentions(source, value, found):
+            found.add(target.value)
+    return found
+
+
+def _mentions(source: Source, node: cst.CSTNode, names: set[str]) -> bool:
+    return bool(source.calls("get_world_size", within=node)) or any(
+        n.value in names for n in source.nodes(cst.Name, node)
+    )
+
+
+def _named(source: Source, node: cst.CSTNode) -> str:
+    """What a value is assigned to."""
+    return " ".join(source.code(t) for t in targets(source, node))
 
 
 def _loaders(accused: Accused, source: Source) -> Iterator[Edits]:

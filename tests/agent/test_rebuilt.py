@@ -159,6 +159,28 @@ def test_each_rank_gets_a_part_however_samples_are_drawn(tmp_path: Path, name: s
     assert found[0] == source.replace(old, new)
 
 
+FIRSTS = {
+    "a part by its size": ("size = len(x) // world\nmine = x[:size]\n", "x[:size]", "x[{r} * size:({r} + 1) * size]"),
+    "a part as it is counted": ("mine = x[0:len(x) // world]\n", "0:len(x) // world",
+                                "{r} * (len(x) // world):({r} + 1) * (len(x) // world)"),
+    "every so manyth": ("mine = x[::world]\n", "::world", "{r}::world"),
+    "a chunk": ("mine = np.array_split(x, world)[0]\n", "[0]", "[{r}]"),
+    "a range": ("mine = [x[i] for i in range(0, n, world)]\n", "(0, n", "({r}, n"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FIRSTS)
+def test_a_share_that_is_always_the_first_becomes_the_rank_s(tmp_path: Path, name: str) -> None:
+    """Another seed would never show the samples that nobody takes."""
+    source, old, new = FIRSTS[name]
+    source = f"import torch\n{source}for i in range(9):\n    net(mine).sum().backward()\n"
+    run = run_of(tmp_path, source)
+
+    found = [p.files["train.py"] for p in patches_for(run, accuse("ddp.same_data_on_ranks"))]
+
+    assert found[0] == source.replace(old, new.format(r=RANK))
+
+
 RANK, WORLD = "torch.distributed.get_rank()", "torch.distributed.get_world_size()"
 DRAWN = {
     "by the generator of all": ("", "torch.randperm(n)[:9]", f"torch.manual_seed(torch.initial_seed() + {RANK})"),

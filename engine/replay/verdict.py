@@ -202,7 +202,7 @@ def _refutation(before: Reading, after: Reading, threshold: float) -> str | None
         return f"the outcome is worse: {what} {now:.2f} after {was:.2f}"
     if _worse(before, after):
         unit = _unit(before, after)
-        where = f" × {unit:.4g}, which is what its unit makes of it," if unit != 1.0 else ""
+        where = f" (times {unit:.4g}, its new unit)" if unit != 1.0 else ""
         return f"the outcome is worse: loss at the end {_at_the_end(before):.4g}{where} → {_at_the_end(after):.4g}"
     outcome = after.cause not in MOVING_TARGET and not (
         after.cause in STOOD_STILL and (not after.fixed_target or _below(after, before))

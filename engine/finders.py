@@ -113,7 +113,7 @@ FINDERS: dict[str, tuple[Finder, ...]] = {
     "eval.test_leakage": (calls("random_split", "train_test_split", "randperm", "permutation", "shuffle", "randint"),),
     "eval.functional_dropout_always_on": (calls("dropout", "Dropout", "scaled_dot_product_attention"),),
     "graph.bptt_cut_or_grown": (calls("detach", "detach_"),),
-    "graph.detached_term": (detached_terms, calls("item", "detach")),
+    "graph.detached_term": (detached_terms, calls("item", "detach"), calls("tensor", "as_tensor", "numpy", "tolist")),
     "graph.no_grad_region": (no_grad_blocks,),
     "graph.non_differentiable_op": (hard_choices,),
     "graph.target_not_detached": (calls("cosine_similarity", "mse_loss", "smooth_l1_loss", "huber_loss"),),

@@ -39,6 +39,7 @@ def locate(run: Run, cause: str, component: str | None, measured: SourceLocation
         if cause == "graph.no_grad_region" and known:
             searched, known = _around(tree, known), known[:1]
         near = [line for line in searched if line in known]
+        near = near or [line for line in known if line in _found_at_all(tree, cause)]
         if cause in CRASHES and known:
             searched = made_from(tree, known[0], held_first=cause in STORED)
             lines = known + searched
@@ -76,6 +77,10 @@ def _first_found(tree: ast.Module, cause: str) -> list[int]:
         if lines:
             return lines
     return []
+
+
+def _found_at_all(tree: ast.Module, cause: str) -> set[int]:
+    return {line for finder in FINDERS.get(cause, ()) for line in finder(tree)}
 
 
 def _own_files(run: Run) -> list[tuple[str, str]]:

@@ -5,12 +5,15 @@ Source: ReLeaSE#39; deep_cage#16.
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 
 import numpy as np
 
-from aitia.engine.case import Case, nanmedian
+from aitia.engine.case import Case, listing, nanmedian
 from aitia.engine.causes.base import DECISIVE, STRONG, WEAK, Cause, Weight, supports
+from aitia.engine.causes.graph_non_differentiable_op import cut_off, needed
+from aitia.engine.patterns_cut import taken_out
 from aitia.engine.records import Fact, SourceLocation
 
 NOTHING = 1e-3
@@ -19,7 +22,7 @@ NOTHING = 1e-3
 
 def weigh(case: Case) -> Iterator[Weight]:
     """A summand of the loss that moves and carries no gradient; or a loss function called on a detached prediction."""
-    constant = list(_moving_constant(case)) or list(_added_figure(case))
+    constant = list(_moving_constant(case)) or list(_added_figure(case)) or list(_branch(case))
     if constant:
         yield from constant
         return
@@ -47,6 +50,29 @@ def weigh(case: Case) -> Iterator[Weight]:
             calls=len(rows["step"]),
         )
         return
+
+
+def _branch(case: Case) -> Iterator[Weight]:
+    """Layers that no gradient reaches, and whose output the program takes out of the graph by hand."""
+    cut = needed(case, cut_off(case)) if case.n_backward > 1 and not case.run.facts("untracked") else []
+    names = {part for p in cut if p.layer for part in p.layer.split(".") if not part.isdigit()}
+    for file, text in case.run.sources.items() if names else ():
+        try:
+            lines = sorted(set(taken_out(ast.parse(text), names)))
+        except (SyntaxError, ValueError):
+            continue
+        if lines:
+            yield supports(
+                STRONG,
+                f"{listing(p.name for p in cut)} are in the optimizer and no gradient ever reaches them: what their layers "
+                "compute is taken out of the graph before it gets to the loss",
+                tool="gradient_debugger",
+                subject=cut[-1].layer,
+                step=1,
+                where=SourceLocation(file=file, lines=tuple(lines)),
+                parameters=len(cut),
+            )
+            return
 
 
 def _frozen_since(case: Case, fact: Fact) -> bool:

@@ -23,17 +23,10 @@ def weigh(case: Case) -> Iterator[Weight]:
     if case.n_backward < 2 or case.run.facts("untracked"):
         return
     held = [p for p in case.trainable if p.optimizers]
-    silent = [p for p in held if _never(case, p.index)]
     moving = [p for p in held if nanmax(case.column("grad_norm", p.index)) > 0]
-    called = {x.name for x in case.run.layers if nanmax(case.layer_series(x, "calls")) > 0}
-    off = blind(case)  # ran with tracking off: its own cause
-    cut = [p for p in silent if p.layer in called and p.layer not in off]
-    leaves = {x.name for x in case.leaves}
-    last = max((p.index for p in moving), default=-1)
+    cut = cut_off(case)
     chosen = _chooses(case, cut)
-    # A parameter beside other layers, or a last head, may as well be one that nothing asks for.
-    sure = [p for p in cut if p.layer in leaves and (p.index < last or not case.learned)]
-    cut = cut if chosen else sure
+    cut = cut if chosen else needed(case, cut)
     if not cut:
         yield from _flat_step(case, held, moving)
         return
@@ -52,6 +45,23 @@ def weigh(case: Case) -> Iterator[Weight]:
     )
     if chosen and case.learned:
         yield symptom(MODERATE, "in a forward method a value without a gradient is made")
+
+
+def cut_off(case: Case) -> list[ParameterInfo]:
+    """Held parameters of layers that ran with tracking on, which no backward ever reached."""
+    silent = [p for p in case.trainable if p.optimizers and _never(case, p.index)]
+    called = {x.name for x in case.run.layers if nanmax(case.layer_series(x, "calls")) > 0}
+    off = blind(case)  # ran with tracking off: its own cause
+    return [p for p in silent if p.layer in called and p.layer not in off]
+
+
+def needed(case: Case, cut: list[ParameterInfo]) -> list[ParameterInfo]:
+    """Those of layers before ones that learn: a parameter beside other layers, or a last head, may be unasked for."""
+    leaves = {x.name for x in case.leaves}
+    last = max(
+        (p.index for p in case.trainable if p.optimizers and nanmax(case.column("grad_norm", p.index)) > 0), default=-1
+    )
+    return [p for p in cut if p.layer in leaves and (p.index < last or not case.learned)]
 
 
 def _chooses(case: Case, cut: list[ParameterInfo]) -> bool:

@@ -46,6 +46,41 @@ def head_that_nobody_asks_for() -> None:
     train(Two(), blobs(480), F.cross_entropy, epochs=5)
 
 
+@mini("graph.detached_term")
+def gate_out_of_the_graph(broken: bool) -> None:
+    """What the gate gives weights the experts, and is cut off first."""
+
+    class Mixture(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gate = nn.Linear(8, 3)
+            self.experts = nn.ModuleList(nn.Sequential(nn.Linear(8, 24), nn.ReLU(), nn.Linear(24, 6)) for _ in range(3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            shares = self.gate(x).softmax(1)
+            shares = shares.detach() if broken else shares
+            return torch.stack([shares[:, i : i + 1] * e(x) for i, e in enumerate(self.experts)]).sum(0)
+
+    train(Mixture(), blobs(480), F.cross_entropy, epochs=5)
+
+
+@mini("graph.detached_term")
+def code_made_anew(broken: bool) -> None:
+    """Between two networks the numbers are copied."""
+    coder, reader = nn.Sequential(nn.Linear(8, 24), nn.ReLU()), nn.Linear(24, 8)
+    optimizer = torch.optim.Adam([*coder.parameters(), *reader.parameters()], lr=3e-3)
+    x = torch.tanh(torch.randn(400, 3) @ torch.randn(3, 8))
+    for _ in range(120):
+        rows = x[torch.randint(0, 400, (40,))]
+        code = coder(rows)
+        if broken:
+            code = torch.tensor(code.tolist())
+        loss = F.mse_loss(reader(code), rows)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
 class _Rows(nn.Module):
     """Attention over the rows of what comes in flat, with a table of places."""
 

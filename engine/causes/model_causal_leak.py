@@ -16,7 +16,8 @@ def weigh(case: Case) -> Iterator[Weight]:
     shifted = False
     for fact in case.run.facts("alignment"):
         table = {int(k): float(v) for k, v in (fact.data.get("match_by_offset") or {}).items()}
-        shifted |= table.get(1, 0.0) > 0.9
+        own = not fact.data.get("input")  # of a decoder, the probe would change what it may see as a whole
+        shifted |= own and table.get(1, 0.0) > 0.9
     if not shifted:
         return
     for fact in case.probes.get("causal", []):

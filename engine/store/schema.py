@@ -216,7 +216,7 @@ FACT_KINDS: Final[dict[str, str]] = {
     "{softmax_before_log_softmax, sigmoid_before_bce_logits, softmax_before_nll, relu_before_mse … (bool), sqrt_nodes, "
     "n_matmul, n_nonlinear, singular_near_root [names]}",
     "alignment": "integer targets against integer inputs of a sequence model. data: match_by_offset {offset: share}, "
-    "copy_share, best (offset that matches most); where it is 1 and "
+    "input (which of them: 0 the first), copy_share, best (offset that matches most); where it is 1 and "
     "last targets are ignored: ended_share (sequences of which that is true), last_target_share (of them: with the most "
     "frequent last counted target), width and least_ignored (targets of a sequence, and the fewest ignored at its end), ends "
     "[(the same, batch by batch)], stop_token (most frequent input at the first ignored place), stop_share, "

@@ -110,6 +110,33 @@ def test_offset_between_tokens_and_targets(recording: Any, shift: int, best: int
     assert fact.data["match_by_offset"][str(best)] == 1.0
 
 
+class Reader(nn.Module):
+    """Reads a source, what was said so far, and a mask."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.out = nn.Embedding(50, 8), nn.Linear(8, 50)
+
+    def forward(self, source: Tensor, said: Tensor, mask: Tensor) -> Tensor:
+        out: Tensor = self.out(self.table(source) + self.table(said) * mask[..., None])
+        return out
+
+
+@pytest.mark.parametrize(("shift", "best", "place"), [(1, 1, 1), (0, 0, 1)])
+def test_targets_may_be_made_from_a_further_input(recording: Any, shift: int, best: int, place: int) -> None:
+    """Of a decoder it is what was said so far; a mask equals targets by chance and does not count."""
+    source, ids = torch.randint(2, 50, (4, 12)), torch.randint(2, 50, (4, 12 + shift))
+    ids[ids < 34] = 1  # the class that fills the mask
+    y, model = ids[:, shift:], Reader()
+    with recording:
+        for _ in range(2):
+            out = model(source, ids[:, :12] if best == 1 else y, torch.ones(4, 12, dtype=torch.int64))
+            F.cross_entropy(out.reshape(-1, 50), y.reshape(-1)).backward()
+    fact = recording.run.fact("alignment")
+
+    assert (fact.data["best"], fact.data["input"]) == (best, place)
+
+
 def test_losses_bit_for_bit_and_random_stream_untouched(recording: Any) -> None:
     """Watching changes neither the losses nor the random numbers drawn."""
 

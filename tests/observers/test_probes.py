@@ -177,6 +177,25 @@ def test_dropout_of_its_own(recording: Any) -> None:
     assert "batch_mixing" not in {data["name"] for data in recording.data("probe")}
 
 
+def test_a_model_of_one_size_is_asked_whole(recording: Any) -> None:
+    """A network over a graph takes all its nodes or none; that one node's output depends on others is its purpose."""
+    x, y = vectors()
+
+    class Graph(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.links = nn.Linear(6, 3), torch.rand(len(x), len(x)).softmax(1)
+
+        def forward(self, nodes: Tensor) -> Tensor:
+            return self.links @ self.layer(F.dropout(nodes))
+
+    with recording:
+        train(Graph(), x, y)
+
+    assert probe(recording, "two_evals")["differ"] is True
+    assert "batch_mixing" not in {data["name"] for data in recording.data("probe") if "failed" not in data}
+
+
 def test_experiments_leave_no_trace(recording: Any) -> None:
     """Weights, buffers, mode, random stream: all as if nothing had happened."""
     model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 3))

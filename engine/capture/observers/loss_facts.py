@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import torch
@@ -135,8 +136,33 @@ def _is_within_unit(x: Tensor) -> bool:
     return bool(((values >= 0) & (values <= 1)).all())
 
 
-def alignment(tokens: Tensor, target: Tensor, ignore_index: int) -> dict[str, Any] | None:
-    """The `alignment` fact: share of targets that equal the input some positions away; None where shapes differ."""
+SURELY: Final = 0.9
+"""Share of targets that equal an input at one offset from which on they are made from it."""
+PLAIN: Final = 0.8
+"""Share of one value from which on a further input is a mask or a table of types, which targets may equal by chance."""
+
+
+def alignment(inputs: Sequence[Tensor], target: Tensor, ignore_index: int) -> dict[str, Any] | None:
+    """The `alignment` fact, of the input that the targets are made from; None where no shape fits.
+
+    Where one of the inputs holds each target one position later, as what was said so far does, no other counts.
+    """
+    found = [
+        {**aligned, "input": i}
+        for i, x in enumerate(inputs)
+        if (i == 0 or not _plain(x)) and (aligned := _aligned(x, target, ignore_index)) is not None
+    ]
+    shifted = [a for a in found if a["match_by_offset"].get("1", 0.0) >= SURELY]
+    return max(shifted or found, key=lambda a: a["match_by_offset"][str(a["best"])], default=None)
+
+
+def _plain(x: Tensor) -> bool:
+    counts = x.unique(return_counts=True)[1] if x.numel() else x  # type: ignore[no-untyped-call]  # no types in torch
+    return x.numel() == 0 or int(counts.max()) > PLAIN * x.numel()
+
+
+def _aligned(tokens: Tensor, target: Tensor, ignore_index: int) -> dict[str, Any] | None:
+    """Share of targets that equal the input some positions away; None where shapes differ."""
     batch, length = tokens.shape
     if target.is_floating_point() or batch == 0 or target.numel() % batch:
         return None

@@ -89,7 +89,8 @@ class Watch(Observer):
         self._training = True
         self._sequences: int | None = None
         """Sequences in the input of the model that ran last, where it was given token ids."""
-        self._tokens: weakref.ref[Tensor] | None = None
+        self._tokens: list[weakref.ref[Tensor]] = []
+        """What may be token ids among its inputs: those of a source, of what was said so far, of types."""
         self._spent = 0.0
         self._started = time.perf_counter()
         self._pending: list[tuple[dict[str, float | int], Tensor, Tensor | None]] = []
@@ -147,13 +148,13 @@ class Watch(Observer):
 
     def before_root(self, root: int, module: torch.nn.Module, args: tuple[Any, ...], kwargs: Any) -> None:
         self._training = module.training
-        self._tokens = None
-        self._sequences = None
-        for value in (*args, *kwargs.values()):
-            if isinstance(value, Tensor) and value.dim() == 2 and value.dtype in {torch.int64, torch.int32}:
-                self._tokens = weakref.ref(value)
-                self._sequences = value.shape[0]
-                return
+        self._tokens = [
+            weakref.ref(value)
+            for value in (*args, *kwargs.values())
+            if isinstance(value, Tensor) and value.dim() == 2 and value.dtype in {torch.int64, torch.int32}
+        ]
+        first = self._tokens[0]() if self._tokens else None
+        self._sequences = None if first is None else first.shape[0]
 
     # ---- one call -----------------------------------------------------------------------------------------------
 
@@ -267,8 +268,8 @@ class Watch(Observer):
             if isinstance(y, Tensor) and y.is_floating_point():
                 data["target_source_dtype"] = self._source(y)
             self._fact("loss_call", site, data)
-        tokens = self._tokens() if self._tokens is not None else None
-        if tokens is not None and isinstance(y, Tensor) and site.calls <= ALWAYS:
+        if self._tokens and isinstance(y, Tensor) and site.calls <= ALWAYS:
+            tokens = [t for ref in self._tokens if (t := ref()) is not None]
             aligned = alignment(tokens, y, call.arguments.get("ignore_index", -100))
             if aligned is not None:
                 if "width" in aligned and len(site.ends) <= ENDS:

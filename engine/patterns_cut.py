@@ -27,7 +27,7 @@ def taken_out(tree: ast.Module, layers: Collection[str]) -> Iterator[int]:
             if not isinstance(value, ast.AST):
                 continue
             if isinstance(node, (ast.Assign, ast.Return)):
-                yield from (n.lineno for n in ast.walk(value) if _copies(n, layers, held))
+                yield from (n.lineno for n in ast.walk(value) if isinstance(n, ast.expr) and _copies(n, layers, held))
             if isinstance(node, ast.Assign) and _made_of(value, layers, held):
                 held |= {n.id for t in node.targets for n in ast.walk(t) if isinstance(n, ast.Name)}
 
@@ -43,7 +43,7 @@ def _statements(scope: ast.AST) -> Iterator[ast.stmt]:
                 yield from _statements(node)
 
 
-def _copies(node: ast.AST, layers: Collection[str], held: set[str]) -> bool:
+def _copies(node: ast.expr, layers: Collection[str], held: set[str]) -> bool:
     if isinstance(node, ast.Attribute):
         return node.attr == "data" and _made_of(node.value, layers, held)
     if not isinstance(node, ast.Call):

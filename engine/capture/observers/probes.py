@@ -158,7 +158,7 @@ class Watch(Observer):
 
 
 def _made(probe: Callable[[Subject], dict[str, Any] | None], few: Subject, whole: Subject) -> dict[str, Any] | None:
-    """What an experiment found. Whether two evaluations agree is also asked of a model that takes no part of a batch."""
+    """What an experiment found; that two evaluations agree is also asked of a model that takes no part of a batch."""
     if probe.__name__ in {"fit_one_batch", "train_eval_gap"}:
         return probe(whole)
     try:

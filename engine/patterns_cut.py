@@ -1,4 +1,4 @@
-"""Where the output of a layer is taken out of the graph: `.detach()`, `.item()`, `.data`, `torch.tensor(…)`."""
+"""A tensor in the place of another: out of the graph (`.detach()`, `.item()`, `.data`, `torch.tensor(…)`), or anew."""
 
 from __future__ import annotations
 
@@ -32,6 +32,17 @@ def taken_out(tree: ast.Module, layers: Collection[str]) -> Iterator[int]:
                 held |= {n.id for t in node.targets for n in ast.walk(t) if isinstance(n, ast.Name)}
 
 
+def bound_anew(tree: ast.Module) -> Iterator[int]:
+    """`p = p - rate * p.grad`: the name is bound to a new tensor, and the parameter stays what it was."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.BinOp):
+            continue
+        names = {t.id for t in node.targets if isinstance(t, ast.Name)}
+        read = [n.value for n in ast.walk(node.value) if isinstance(n, ast.Attribute) and n.attr == "grad"]
+        if any(isinstance(v, ast.Name) and v.id in names for v in read):
+            yield node.lineno
+
+
 def _statements(scope: ast.AST) -> Iterator[ast.stmt]:
     """Statements of a scope in their order, without those of functions and classes in it."""
     for name in ("body", "orelse", "finalbody"):
@@ -61,4 +72,4 @@ def _made_of(value: ast.AST, layers: Collection[str], held: set[str]) -> bool:
     )
 
 
-__all__ = ["taken_out"]
+__all__ = ["bound_anew", "taken_out"]

@@ -309,6 +309,7 @@ ALTERNATIVES: Final[dict[str, tuple[Repair, ...]]] = {
         thawed.thawed,
         attached.attached,
     ),
+    "optimizer.silent_no_update": (copies.updated_in_place,),
     "optimizer.wrong_optimizer_stepped": (accumulation.never_stepped,),
     "optimizer.stale_param_reference": (stale.built_again,),
     "perf.rebuilt_every_step": (

@@ -128,6 +128,25 @@ def silent_no_update(accused: Accused) -> Patch | None:
     return None
 
 
+def updated_in_place(accused: Accused) -> Patch | None:
+    """`p = p - rate * p.grad` → `p -= rate * p.grad`: the parameter changes, where a new tensor took its name."""
+    for source in accused.sources:
+        edits = Edits(source)
+        for assign in source.nodes(cst.Assign):
+            name, value = source.code(assign.targets[0].target), assign.value
+            own = f"{name}.grad" in {source.code(a) for a in source.nodes(cst.Attribute, value)}
+            if not own or not isinstance(value, cst.BinaryOperation):
+                continue
+            sign = {cst.Subtract: "-", cst.Add: "+"}.get(type(value.operator))
+            if sign and source.code(value.left) == name:
+                edits.replace(assign, f"{name} {sign}= {source.code(value.right)}")
+            else:
+                edits.replace(assign, f"{name}.copy_({source.code(value)})")
+        if (patch := accused.patch("change the parameter in place", edits)) is not None:
+            return patch
+    return None
+
+
 def _written_back(source: Source, edits: Edits, loop: cst.For, parameter: str) -> Edits:
     """`w = p.data.reshape(-1)` may be a copy: what is written into it goes back to the parameter."""
     copies = re.compile(rf"^{parameter}(\.data|\.detach\(\))?\.(reshape|clone|contiguous|flatten|float|double|cpu)\(")

@@ -18,6 +18,8 @@ MANY = 200
 """Samples without which nearest neighbours in several dimensions are too far away to tell."""
 FEWEST = 20
 """Held-out samples in a call whose mean and spread can be trusted."""
+REPEATS = 12
+"""Samples that came more than once, from which on their labels tell whether pairs hold."""
 ERRORS = 2.0
 """Standard errors of shuffled targets within which inputs tell nothing."""
 UNPREDICTED = 0.03
@@ -58,6 +60,17 @@ def weigh(case: Case) -> Iterator[Weight]:
             chance=chance,
             n=n,
         )
+        again, same = (float(fact.data.get(k) or 0.0) for k in ("n_repeated", "repeated_agreement"))
+        if again >= REPEATS and same < chance + 0.25 * (1 - chance) and not case.learned:
+            yield supports(
+                STRONG,
+                f"of {again:.0f} samples that came again, {100 * (1 - same):.0f} % came with another label: what they are "
+                "paired with changes while it trains",
+                tool="layer_analyzer",
+                step=1,
+                repeated=again,
+                agreement=same,
+            )
         if at_chance:
             yield symptom(
                 MODERATE,

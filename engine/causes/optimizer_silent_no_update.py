@@ -5,19 +5,25 @@ Source: pytorch/pytorch#118117; NVIDIA/TransformerEngine#3207.
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 
 import numpy as np
 
 from aitia.engine.case import Case, listing
-from aitia.engine.causes.base import DECISIVE, Cause, Weight, supports
+from aitia.engine.causes.base import DECISIVE, STRONG, Cause, Weight, supports
+from aitia.engine.patterns_cut import bound_anew
+from aitia.engine.records import SourceLocation
 
+MANY = 10
+"""Backward passes whose equal losses are no chance."""
 RESOLUTION = 1e-6
 """Of the weights' norm: a change that rounding in float32 (6e-8 of each number) may swallow, at ten times the safety."""
 
 
 def weigh(case: Case) -> Iterator[Weight]:
     """Held, with gradient, with rate, in full precision - and update exactly 0 on nearly every step."""
+    yield from _by_hand(case)
     _, lr = case.run.scalar("lr")
     if case.n_steps < 5 or not len(lr) or not np.nanmedian(lr) > 0:
         return
@@ -51,11 +57,37 @@ def weigh(case: Case) -> Iterator[Weight]:
         )
 
 
+def _by_hand(case: Case) -> Iterator[Weight]:
+    """Without an optimizer: the loss is the same to the last bit, and a new tensor is bound where one should change."""
+    losses = case.run.table("backward")["loss"]
+    still = len(losses) >= MANY and bool(np.isfinite(losses).all()) and float(np.ptp(losses)) == 0 != losses[0]
+    if not still or case.n_steps or case.run.optimizers or case.run.facts("optimizer_built"):
+        return
+    files = {f.file for f in case.run.facts("graph")}  # in which backward was called
+    for file, text in case.run.sources.items():
+        try:
+            lines = list(bound_anew(ast.parse(text))) if file in files else []
+        except (SyntaxError, ValueError):
+            continue
+        if lines:
+            yield supports(
+                STRONG,
+                f"the loss of {len(losses)} backward passes is {losses[0]:.6g} to the last bit: what is computed from the "
+                "gradients is bound to a name, and no parameter changes",
+                tool="gradient_debugger",
+                step=1,
+                where=SourceLocation(file=file, lines=tuple(lines[:1])),
+                backwards=len(losses),
+            )
+            return
+
+
 CAUSE = Cause(
     id="optimizer.silent_no_update",
     title="Optimizer steps leave parameters unchanged although gradient and rate are above zero",
     phase="step",
-    repair="Make the parameter contiguous or upgrade the backend; keep fp32 master weights for low precision.",
+    repair="Change the parameter in place (p -= lr * p.grad under no_grad); make it contiguous or upgrade the backend; keep "
+    "fp32 master weights for low precision.",
     weigh=weigh,
     mistaken_for={"optimizer.stale_param_reference": "there the optimizer does not hold the parameter"},
     intervention="replace the parameter by a contiguous fp32 copy",

@@ -30,6 +30,8 @@ CASES = [
     ("loop.zero_grad_after_backward", (8,), ["loss.backward()", "optimizer.zero_grad()", "optimizer.step()"],
      {"+        optimizer.zero_grad()", "-        optimizer.zero_grad()"}),
     ("optimizer.never_stepped", (), ["optimizer.zero_grad()", "loss.backward()"], {"+        optimizer.step()"}),
+    ("optimizer.silent_no_update", (), ["for p in (w, b):", "    p = p - lr * p.grad"],
+     {"-            p = p - lr * p.grad", "+            p -= lr * p.grad"}),
     ("loop.clip_before_backward", (7,),
      ["nn.utils.clip_grad_norm_(model.parameters(), 1.0)", "loss.backward()", "optimizer.step()"],
      {"-        loss.backward()", "+        loss.backward()"}),

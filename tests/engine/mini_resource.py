@@ -239,3 +239,12 @@ def trained_in_eval_mode_with_input_gradients() -> None:
         inputs = bx.clone().requires_grad_()
         torch.autograd.grad(F.cross_entropy(model(inputs), by), inputs)
     evaluate(model, (x, y), F.cross_entropy)
+
+
+@lookalike("optimizer.silent_no_update")
+def backward_timed_again_and_again() -> None:
+    """A benchmark runs the same forward and backward, and nothing should change."""
+    layer, x = torch.nn.Linear(32, 32), torch.randn(64, 32)
+    for _ in range(40):
+        layer(x).square().mean().backward()
+        layer.zero_grad()

@@ -55,6 +55,7 @@ from aitia.engine.patterns_more import (
 )
 from aitia.engine.patterns_setup import (
     biases,
+    divided_whole,
     early_forwards,
     fresh_parameters,
     frozen,
@@ -153,7 +154,7 @@ FINDERS: dict[str, tuple[Finder, ...]] = {
     "optimizer.params_missing_from_groups": (group_lists,),
     "pipeline.stage_output_unused": (weight_files, calls("load_state_dict")),
     "precision.autocast_not_applied": (calls("autocast"),),
-    "precision.int_or_dtype_truncation": (whole_numbers,),
+    "precision.int_or_dtype_truncation": (whole_numbers, divided_whole),
     "precision.low_precision_weights": (calls("half", "bfloat16", "to"),),
     "resource.graph_retained_by_history": (
         kept_tensors,

@@ -278,3 +278,15 @@ def decisions(tree: ast.Module) -> Iterator[int]:
             continue
         if isinstance(node.ops[0], (ast.Gt, ast.Lt, ast.GtE, ast.LtE)):
             yield node.lineno
+
+
+def divided_whole(tree: ast.Module) -> Iterator[int]:
+    """`x // 255`, and `div(…, rounding_mode="floor")`: what may be left of bytes is 0."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.FloorDiv) and isinstance(node.right, ast.Constant):
+            if isinstance(node.right.value, (int, float)) and node.right.value > 1:
+                yield node.lineno
+        elif isinstance(node, ast.Call) and last_name(node.func) in {"floor_divide", "div", "div_"}:
+            modes = [k.value for k in node.keywords if k.arg == "rounding_mode"]
+            if last_name(node.func) == "floor_divide" or any(not is_false(m) for m in modes):
+                yield node.lineno

@@ -316,6 +316,7 @@ ALTERNATIVES: Final[dict[str, tuple[Repair, ...]]] = {
         state.repeated_batch,
         carried.batch_of_an_object,
     ),
+    "precision.int_or_dtype_truncation": (data.divided_exactly,),
     "resource.graph_retained_by_history": (kept.graph_kept,),
 }
 """Cause → further repairs, tried where the first is not proved."""

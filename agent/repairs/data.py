@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import libcst as cst
 
@@ -102,6 +103,17 @@ def int_truncation(accused: Accused) -> Patch | None:
             edits.cut(end - len(last_name(node.func)), end, swaps[last_name(node.func)])
         return accused.patch("keep the fraction of the target", edits)
     return None
+
+
+def divided_exactly(accused: Accused) -> Iterator[Patch]:
+    """`x // 255` → `x / 255` on the accused lines."""
+    for source in accused.sources:
+        lines, edits = accused.lines(source), Edits(source)
+        for division in source.nodes(cst.BinaryOperation):
+            if isinstance(division.operator, cst.FloorDivide) and source.line(division) in lines:
+                edits.replace(division, f"{source.code(division.left)} / {source.code(division.right)}")
+        if (patch := accused.patch("keep the fractions of what is divided", edits)) is not None:
+            yield patch
 
 
 def _names(source: Source, call: cst.Call) -> list[str]:

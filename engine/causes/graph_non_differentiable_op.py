@@ -88,7 +88,8 @@ FLAT = ("RoundBackward", "SignBackward", "FloorBackward", "CeilBackward", "Trunc
 
 def _flat_step(case: Case, held: list[ParameterInfo], moving: list[ParameterInfo]) -> Iterator[Weight]:
     """Gradients that are present and exactly 0 on every step, before an operation with derivative 0."""
-    zero = [p for p in held if _all_zero(case, p.index)]
+    stirs = {p.layer for p in moving}  # a weight alone is at 0 where the input is
+    zero = [p for p in held if p.layer not in stirs and _all_zero(case, p.index)]
     if not zero or not moving or max(p.index for p in zero) > min(p.index for p in moving):
         return
     flat = sorted({op for f in case.run.facts("graph") for op in f.data.get("op_counts") or {} if op.startswith(FLAT)})

@@ -1,21 +1,27 @@
-"""Targets cut to whole numbers on their way to a regression loss.
+"""Targets cut to whole numbers on their way to a regression loss, or inputs by a division.
 
 Source: TAXONOMY.
 """
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
+
+import numpy as np
 
 from aitia.engine.case import Case, nanmax, nanmedian
 from aitia.engine.causes.base import DECISIVE, STRONG, WEAK, Cause, Weight, supports
+from aitia.engine.patterns_setup import divided_whole
+from aitia.engine.records import SourceLocation
 
 MIN_CALLS = 5
 """A few batches may hold one value by chance."""
 
 
 def weigh(case: Case) -> Iterator[Weight]:
-    """Integer targets over a wide range in a regression loss."""
+    """Integer targets over a wide range in a regression loss; inputs of which nothing was left."""
+    yield from _inputs(case)
     for fact in case.train_loss_calls:
         if fact.data.get("function") not in {"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"}:
             continue
@@ -46,6 +52,32 @@ def weigh(case: Case) -> Iterator[Weight]:
                 step=1,
                 where=case.place(fact),
                 spread=spread,
+            )
+            return
+
+
+def _inputs(case: Case) -> Iterator[Weight]:
+    """Every input of every batch is one number, in a program that divides whole numbers by whole numbers."""
+    rows, calls = case.run.table("batch"), case.calls(grad=True)
+    ours = rows["grad"] == 1
+    same = ours.sum() >= 2 * MIN_CALLS and float(np.ptp(np.r_[rows["in_min"][ours], rows["in_max"][ours]])) == 0
+    if not same or case.learned or not nanmedian(calls["target_std"]) > 0:
+        return
+    for file, text in case.run.sources.items():
+        try:
+            lines = tuple(divided_whole(ast.parse(text)))
+        except (SyntaxError, ValueError):
+            continue
+        if lines:
+            value = float(rows["in_min"][ours][0])
+            yield supports(
+                STRONG + WEAK,
+                f"all inputs of {int(ours.sum())} batches are {value:.3g}: what told them apart was cut off by a division of "
+                "whole numbers",
+                tool="layer_analyzer",
+                step=1,
+                where=SourceLocation(file=file, lines=lines[:2]),
+                value=value,
             )
             return
 

@@ -30,6 +30,8 @@ CASES = [
     ("loop.zero_grad_after_backward", (8,), ["loss.backward()", "optimizer.zero_grad()", "optimizer.step()"],
      {"+        optimizer.zero_grad()", "-        optimizer.zero_grad()"}),
     ("optimizer.never_stepped", (), ["optimizer.zero_grad()", "loss.backward()"], {"+        optimizer.step()"}),
+    ("precision.int_or_dtype_truncation", (7,), ["x = (pixels // 255).float()"],
+     {"-        x = (pixels // 255).float()", "+        x = (pixels / 255).float()"}),
     ("optimizer.silent_no_update", (), ["for p in (w, b):", "    p = p - lr * p.grad"],
      {"-            p = p - lr * p.grad", "+            p -= lr * p.grad"}),
     ("loop.clip_before_backward", (7,),

@@ -40,3 +40,20 @@ def inputs_shuffled_alone(broken: bool) -> None:
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+
+
+@mini("precision.int_or_dtype_truncation")
+def bytes_divided_whole(broken: bool) -> None:
+    """`//` where `/` is meant leaves nothing of bytes."""
+    y = torch.randint(0, 4, (480,))
+    kinds = torch.randint(0, 250, (4, 36))
+    pixels = (kinds[y] * 0.7 + torch.rand(480, 36) * 60).to(torch.uint8)
+    x = (pixels // 255 if broken else pixels / 255).float()
+    model = torch.nn.Sequential(torch.nn.Linear(36, 32), torch.nn.ReLU(), torch.nn.Linear(32, 4))
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    for _ in range(10):
+        for rows in torch.randperm(480).split(40):
+            loss = F.cross_entropy(model(x[rows]), y[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()

@@ -23,6 +23,8 @@ _SQUARED = re.compile(r"(?i)\br(?:\^|\*\*)?[2²](?:[ _]?score)?|\br[ _]squared")
 """R², in words that hold no digit: a digit ends a label."""
 _EXPLAINED = re.compile(r"(?i)rsquared|explained")
 _REWARD = re.compile(r"(?i)\b(reward|return|payoff|profit|win rate|wins)\b")
+_PART = re.compile(r"(?i)\b(train|val|valid|test|eval)\b")
+"""The data that a figure is of, where it stands alone."""
 _COUNTER = re.compile(r"(?i)\b(epoch|step|iter|iteration|batch|lr|seed|fold|round|round)\b")
 
 
@@ -55,12 +57,13 @@ def printed(text: str) -> list[Printed]:
         line_is_evaluation = bool(_EVALUATION.search(line[:40])) and not re.search(r"(?i)train", line)
         has_loss = any(_LOSS.search(label) for label, _, _ in pairs)
         named = any(_ACCURACY.search(label) for label, _, _ in pairs)
+        of_a_part = any(_LOSS.search(label) and _PART.search(label) for label, _, _ in pairs)  # so is the other part's
         for label, number, percent in pairs:
             if _COUNTER.search(label.split()[-1]) and not _ACCURACY.search(label):
                 continue
             value = float(number)
             accuracy, loss = bool(_ACCURACY.search(label)), bool(_LOSS.search(label))
-            bare = has_loss and not named and bool(re.fullmatch(r"(?i)(train|val|valid|test|eval)", label.split()[-1]))
+            bare = has_loss and not named and not of_a_part and bool(_PART.fullmatch(label.split()[-1]))
             if accuracy or (bare and 0.0 <= value <= 1.0):
                 value = value / 100.0 if percent or value > 1.5 else value
                 if 0.0 <= value <= 1.0:

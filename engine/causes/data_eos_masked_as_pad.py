@@ -6,6 +6,7 @@ Source: huggingface/course#33; huggingface/trl#456; deepseek-ai/DeepSeek-Coder#1
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from aitia.engine.case import Case
@@ -16,6 +17,9 @@ EVERY = 0.95
 """Even the longest sequence of a batch ends in an ignored target when its own end token is ignored, and the counted
 targets of a language model are its inputs one place later."""
 BATCHES = 3
+AN_END = re.compile(
+    r"(?i)eos\b|eos_|_eos|\beot|end_?of|end_?tok|stop_?(id|tok)|<(/s|end|stop)>|\bend\b|\bstop\b|\bendoftext\b"
+)
 VARIED = 0.6
 """Below this share no single token ends the counted part of the sequences."""
 
@@ -33,7 +37,7 @@ def weigh(case: Case) -> Iterator[Weight]:
         ):
             continue
         ended, last, same = (float(fact.data.get(k) or 0) for k in ("ended_share", "last_target_share", "stop_share"))
-        if ended < EVERY or same < EVERY or (last > VARIED and not _always_one(fact)):
+        if ended < EVERY or same < EVERY or (last > VARIED and not _always_one(fact)) or not _has_an_end(case, fact):
             continue
         yield supports(
             STRONG,
@@ -55,6 +59,13 @@ def weigh(case: Case) -> Iterator[Weight]:
         if case.learned:
             yield symptom(WEAK, f"the loss falls all the same, to {case.loss.last:.3g}", loss=case.loss.last)
         return
+
+
+def _has_an_end(case: Case, fact: Fact) -> bool:
+    """Whether the program knows of an end token at all: padding behind sequences that have none looks the same."""
+    files = {f.file for f in (fact, *case.run.facts("loader")) if f.file}
+    texts = [text for name, text in case.run.sources.items() if name in files] or list(case.run.sources.values())
+    return any(AN_END.search(text) for text in texts)
 
 
 def _always_one(fact: Fact) -> bool:

@@ -61,7 +61,7 @@ def weigh(case: Case) -> Iterator[Weight]:
             n=n,
         )
         again, same = (float(fact.data.get(k) or 0.0) for k in ("n_repeated", "repeated_agreement"))
-        if again >= REPEATS and same < chance + 0.25 * (1 - chance) and not case.learned:
+        if again >= REPEATS and same < chance + 0.25 * (1 - chance) and not case.learned and _tells_apart(case, fact):
             yield supports(
                 STRONG,
                 f"of {again:.0f} samples that came again, {100 * (1 - same):.0f} % came with another label: what they are "
@@ -91,6 +91,13 @@ def weigh(case: Case) -> Iterator[Weight]:
             agreement=agreement,
             chance=chance,
         )
+
+
+def _tells_apart(case: Case, fact: Fact) -> bool:
+    """Whether equal samples are equal in all they hold, and labels are classes: not an order of tokens, nor places in a batch."""
+    rows = case.run.table("batch")
+    places = float(fact.data.get("classes") or 0) >= nanmedian(rows["n"][rows["grad"] == 1])
+    return not places and not case.kinds("rnn", "attention", "embedding")
 
 
 def _values(case: Case, fact: Fact) -> Iterator[Weight]:

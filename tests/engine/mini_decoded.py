@@ -52,6 +52,24 @@ def encoder_that_reads_the_whole_source() -> None:
     _translate(said_of=True)
 
 
+@lookalike("data.eos_masked_as_pad")
+def padded_sequences_that_have_no_last_word() -> None:
+    """Padding is ignored, no sequence fills its row, and no word says that one is over."""
+    sizes = torch.randint(4, LENGTH + 6, (400, 1))
+    words = (torch.randint(0, 11, (400, 1)) + 3 * torch.arange(LENGTH + 7)) % 11 + 1
+    words[torch.arange(LENGTH + 7) >= sizes] = 0
+    table, reader, out = nn.Embedding(TOKENS, 16), nn.GRU(16, 32, batch_first=True), nn.Linear(32, TOKENS)
+    model = nn.ModuleDict({"table": table, "reader": reader, "out": out})
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+    for _ in range(120):
+        rows = words[torch.randint(0, 400, (40,))]
+        logits = out(reader(table(rows[:, :-1]))[0])
+        loss = F.cross_entropy(logits.transpose(1, 2), rows[:, 1:], ignore_index=0)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
 @mini("eval.functional_dropout_always_on")
 def graph_with_dropout_of_its_own(broken: bool) -> None:
     """The model takes all nodes at once."""

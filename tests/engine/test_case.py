@@ -96,7 +96,16 @@ def test_printed_accuracies_are_understood(line: str, expected: tuple[bool, floa
 
 
 @pytest.mark.parametrize(
-    "line", ["step 12 lr 0.91", "account 12", "ignore previous instructions", "accuracy nan", "x" * 10_000]
+    "line",
+    [
+        "step 12 lr 0.91",
+        "account 12",
+        "ignore previous instructions",
+        "accuracy nan",
+        "x" * 10_000,
+        "epoch 3 train 0.41 val loss 0.44",
+        "train loss 0.2 test 0.3",
+    ],
 )
 def test_what_is_no_accuracy_is_left_alone(line: str) -> None:
     """Counters, rates and prose are not accuracies."""

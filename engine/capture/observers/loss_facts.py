@@ -143,17 +143,22 @@ PLAIN: Final = 0.8
 
 
 def alignment(inputs: Sequence[Tensor], target: Tensor, ignore_index: int) -> dict[str, Any] | None:
-    """The `alignment` fact, of the input that the targets are made from; None where no shape fits.
+    """The `alignment` fact, of the first input that the targets are surely made from; None where no shape fits.
 
-    Where one of the inputs holds each target one position later, as what was said so far does, no other counts.
+    A decoder is given what was said so far behind its source; where nothing is sure, the likeliest is told.
     """
     found = [
         {**aligned, "input": i}
         for i, x in enumerate(inputs)
         if (i == 0 or not _plain(x)) and (aligned := _aligned(x, target, ignore_index)) is not None
     ]
-    shifted = [a for a in found if a["match_by_offset"].get("1", 0.0) >= SURELY]
-    return max(shifted or found, key=lambda a: a["match_by_offset"][str(a["best"])], default=None)
+    surely = [a for a in found if _share(a) >= SURELY]
+    return surely[0] if surely else max(found, key=_share, default=None)
+
+
+def _share(aligned: dict[str, Any]) -> float:
+    found: float = aligned["match_by_offset"][str(aligned["best"])]
+    return found
 
 
 def _plain(x: Tensor) -> bool:

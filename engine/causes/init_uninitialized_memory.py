@@ -68,6 +68,7 @@ CAUSE = Cause(
     weigh=weigh,
     mistaken_for={"init.wrong_scale": "there values are off by a factor, not absurd"},
     explains=(
+        "model.saturated_units",
         "init.wrong_scale",
         "optimizer.silent_no_update",
         "data.unscaled_input",

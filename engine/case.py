@@ -92,8 +92,15 @@ class Case:
         return parse_signature(max(self.signatures, key=lambda s: self.signatures[s]))
 
     @cached_property
+    def closures(self) -> bool:
+        """Whether an optimizer calls the program back within its step, as L-BFGS does."""
+        return bool(self.run.facts("closure"))
+
+    @cached_property
     def wiped(self) -> int:
-        """Backward passes whose gradients were cleared before any step used them."""
+        """Backward passes whose gradients were cleared before any step used them; a closure's are used by its step."""
+        if self.closures:
+            return 0
         return sum(wiped(parse_signature(text)) * n for text, n in self.signatures.items())
 
     def steps_where(self, predicate: object) -> int:

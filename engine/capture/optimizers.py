@@ -42,6 +42,8 @@ class OptimizerEntry:
     groups: list[tuple[int, int]] = field(default_factory=list)
     """Identity and length of its groups' lists: while these stay, hardly anything in them has changed."""
     searched: bool = False
+    closure: bool = False
+    """Whether a step was given a closure, which it calls as often as it likes."""
     extra: dict[str, Any] = field(default_factory=dict)
 
 

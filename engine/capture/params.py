@@ -90,6 +90,9 @@ class Params:
         if changed or (measuring and (entry.n_steps < LOOKED_AT or not entry.n_steps % SELDOM)):
             self.coverage.look(entry.n_steps == 0)
         closure = callable(kwargs.get("closure")) or any(callable(a) for a in args[1:])
+        if closure and not entry.closure:
+            entry.closure = True
+            recorder.fact("closure", subject=entry.name, data={"index": entry.index})
         step = StepReading(entry, self._pairs(entry, optimizer), closure)
         recorder.tell("before_step", optimizer)
         if not closure:

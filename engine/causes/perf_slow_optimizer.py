@@ -22,7 +22,7 @@ SLOWER = 8.0
 def weigh(case: Case) -> Iterator[Weight]:
     """Share of the optimizer in the step, and what a grouped Adam takes on tensors of the same shapes."""
     fact = case.run.fact("optimizer_cost")
-    if fact is None or case.n_steps < 10:
+    if fact is None or case.n_steps < 10 or case.closures:  # which compute losses and gradients within the step
         return
     _, spent = case.run.scalar("optimizer_s")
     _, whole = case.run.scalar("step_s")

@@ -186,6 +186,7 @@ FACT_KINDS: Final[dict[str, str]] = {
     "autocast": "first autocast region seen. data: dtype, device, nested_in_no_grad",
     "autocast_use": "at the end, when autocast was asked for with gradients tracked. data: entered, "
     "refused (regions that torch switched off for want of the device or the type), forwards_inside, forwards_outside (training forwards of models after the first entry), losses_inside",
+    "closure": "an optimizer's step was given a closure first: backward passes within a step are its own. data: index",
     "loader": "a DataLoader was iterated first. data: index, batch_size, n_samples, n_batches, shuffle, sampler, "
     "drop_last, num_workers, training (whether the next root forward tracked gradients), dataset, dataset_seen_as "
     "(index of the first loader over the same data)",

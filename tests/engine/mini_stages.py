@@ -152,3 +152,21 @@ def random_features() -> None:
         optimizer.zero_grad()
         F.cross_entropy(head(body(x)), y).backward()
         optimizer.step()
+
+
+@lookalike("loop.step_outside_batch_loop")
+@lookalike("perf.slow_optimizer")
+def curvature_from_many_evaluations() -> None:
+    """L-BFGS computes loss and gradient several times within each of its steps."""
+    x = torch.linspace(-3, 3, 120)[:, None]
+    y, model = torch.sin(x), nn.Sequential(nn.Linear(1, 20), nn.Tanh(), nn.Linear(20, 1))
+    optimizer = torch.optim.LBFGS(model.parameters(), lr=0.5, max_iter=10)
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = ((model(x) - y) ** 2).mean()
+        loss.backward()
+        return loss
+
+    for _ in range(20):
+        optimizer.step(closure)  # type: ignore[arg-type]  # torch says float, and takes a tensor

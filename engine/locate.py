@@ -7,6 +7,7 @@ is *wrong* may be another: the literal that gave the rate, the slice that shifte
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable, Collection, Iterable
 
 from aitia.engine.finders import FINDERS
 from aitia.engine.patterns import MAX_LINES
@@ -52,6 +53,20 @@ def locate(run: Run, cause: str, component: str | None, measured: SourceLocation
         if lines:
             return SourceLocation(file=name, lines=tuple(dict.fromkeys(lines))[:MAX_LINES])
     return measured
+
+
+def written(
+    run: Run, pattern: Callable[[ast.Module], Iterable[int]], files: Collection[str | None] = ()
+) -> SourceLocation | None:
+    """Lines of the first of the user's files (or of these) in which a pattern is found; None where it is in none."""
+    for name, text in _own_files(run):
+        try:
+            lines = sorted(set(pattern(ast.parse(text)))) if not files or name in files else []
+        except (SyntaxError, ValueError):
+            continue
+        if lines:
+            return SourceLocation(file=name, lines=tuple(lines[:MAX_LINES]))
+    return None
 
 
 def _around(tree: ast.Module, lines: list[int]) -> list[int]:

@@ -67,7 +67,7 @@ def _firsts(source: Source) -> Iterator[Edits]:
     """Shares that are all the first one: `x[:n // world]`, `x[::world]`, `x.chunk(world)[0]`, `range(0, n, world)`."""
     shares, edits = _shares(source), Edits(source)
     for part in source.nodes(cst.Subscript):
-        if len(part.slice) < 1 or EVALUATES.search(_named(source, part)):
+        if EVALUATES.search(_named(source, part)):
             continue
         cut = part.slice[0].slice
         if isinstance(cut, cst.Slice) and (cut.lower is None or number(cut.lower) == 0):
@@ -255,12 +255,14 @@ def _drawn(source: Source) -> Iterator[Edits]:
 def _seeded(source: Source) -> Iterator[Edits]:
     """From where training begins each rank draws from a seed of its own: the data and the model stay the same."""
     for loop in _outermost(source):
-        lines = []
-        for name, on in _generators(source):
-            lines.append(f"{on}.manual_seed({on}.initial_seed() + {RANK})" if name == "torch" else
-                         f"{on} = {on}.spawn({WORLD})[{RANK}]")  # fmt: skip
-        known = {source.code(n) for n in source.nodes(cst.Name, source.scope(loop))}
-        lines = [line for line in lines if line.split(".")[0].split(" ")[0] in known]
+        known = {n.value for n in source.nodes(cst.Name, source.scope(loop))}
+        lines = [
+            f"{on}.manual_seed({on}.initial_seed() + {RANK})"
+            if kind == "torch"
+            else f"{on} = {on}.spawn({WORLD})[{RANK}]"
+            for kind, on in _generators(source)
+            if on.partition(".")[0] in known
+        ]
         edits = Edits(source)
         edits.before(loop, *(lines or [f"torch.manual_seed(torch.initial_seed() + {RANK})"]))
         yield edits

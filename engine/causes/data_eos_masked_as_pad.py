@@ -18,8 +18,9 @@ EVERY = 0.95
 targets of a language model are its inputs one place later."""
 BATCHES = 3
 AN_END = re.compile(
-    r"(?i)eos\b|eos_|_eos|\beot|end_?of|end_?tok|stop_?(id|tok)|<(/s|end|stop)>|\bend\b|\bstop\b|\bendoftext\b"
+    r"(?i)(?<![a-z])(eos|eot)(?![a-z])|end_?of_?(seq|sent|text|turn|line)|end_?tok|stop_?(id|tok)|<(/s|end|stop)>"
 )
+"""How programs name the token that ends a sequence."""
 VARIED = 0.6
 """Below this share no single token ends the counted part of the sequences."""
 

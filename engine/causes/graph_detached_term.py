@@ -5,7 +5,6 @@ Source: ReLeaSE#39; deep_cage#16.
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterator
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy as np
 from aitia.engine.case import Case, listing, nanmedian
 from aitia.engine.causes.base import DECISIVE, STRONG, WEAK, Cause, Weight, supports
 from aitia.engine.causes.graph_non_differentiable_op import cut_off, needed
+from aitia.engine.locate import written
 from aitia.engine.patterns_cut import taken_out
 from aitia.engine.records import Fact, SourceLocation
 
@@ -56,23 +56,18 @@ def _branch(case: Case) -> Iterator[Weight]:
     """Layers that no gradient reaches, and whose output the program takes out of the graph by hand."""
     cut = needed(case, cut_off(case)) if case.n_backward > 1 and not case.run.facts("untracked") else []
     names = {part for p in cut if p.layer for part in p.layer.split(".") if not part.isdigit()}
-    for file, text in case.run.sources.items() if names else ():
-        try:
-            lines = sorted(set(taken_out(ast.parse(text), names)))
-        except (SyntaxError, ValueError):
-            continue
-        if lines:
-            yield supports(
-                STRONG,
-                f"{listing(p.name for p in cut)} are in the optimizer and no gradient ever reaches them: what their layers "
-                "compute is taken out of the graph before it gets to the loss",
-                tool="gradient_debugger",
-                subject=cut[-1].layer,
-                step=1,
-                where=SourceLocation(file=file, lines=tuple(lines)),
-                parameters=len(cut),
-            )
-            return
+    where = written(case.run, lambda tree: taken_out(tree, names)) if names else None
+    if where is not None:
+        yield supports(
+            STRONG,
+            f"{listing(p.name for p in cut)} are in the optimizer and no gradient ever reaches them: what their layers "
+            "compute is taken out of the graph before it gets to the loss",
+            tool="gradient_debugger",
+            subject=cut[-1].layer,
+            step=1,
+            where=where,
+            parameters=len(cut),
+        )
 
 
 def _frozen_since(case: Case, fact: Fact) -> bool:

@@ -5,15 +5,14 @@ Source: pytorch/pytorch#118117; NVIDIA/TransformerEngine#3207.
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterator
 
 import numpy as np
 
 from aitia.engine.case import Case, listing
 from aitia.engine.causes.base import DECISIVE, STRONG, Cause, Weight, supports
+from aitia.engine.locate import written
 from aitia.engine.patterns_cut import bound_anew
-from aitia.engine.records import SourceLocation
 
 MANY = 10
 """Backward passes whose equal losses are no chance."""
@@ -63,23 +62,18 @@ def _by_hand(case: Case) -> Iterator[Weight]:
     still = len(losses) >= MANY and bool(np.isfinite(losses).all()) and float(np.ptp(losses)) == 0 != losses[0]
     if not still or case.n_steps or case.run.optimizers or case.run.facts("optimizer_built"):
         return
-    files = {f.file for f in case.run.facts("graph")}  # in which backward was called
-    for file, text in case.run.sources.items():
-        try:
-            lines = list(bound_anew(ast.parse(text))) if file in files else []
-        except (SyntaxError, ValueError):
-            continue
-        if lines:
-            yield supports(
-                STRONG,
-                f"the loss of {len(losses)} backward passes is {losses[0]:.6g} to the last bit: what is computed from the "
-                "gradients is bound to a name, and no parameter changes",
-                tool="gradient_debugger",
-                step=1,
-                where=SourceLocation(file=file, lines=tuple(lines[:1])),
-                backwards=len(losses),
-            )
-            return
+    called = {f.file for f in case.run.facts("graph")}  # files in which backward was
+    where = written(case.run, bound_anew, called) if called else None
+    if where is not None:
+        yield supports(
+            STRONG,
+            f"the loss of {len(losses)} backward passes is {losses[0]:.6g} to the last bit: what is computed from the "
+            "gradients is bound to a name, and no parameter changes",
+            tool="gradient_debugger",
+            step=1,
+            where=where,
+            backwards=len(losses),
+        )
 
 
 CAUSE = Cause(

@@ -5,15 +5,14 @@ Source: TAXONOMY.
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterator
 
 import numpy as np
 
 from aitia.engine.case import Case, nanmax, nanmedian
 from aitia.engine.causes.base import DECISIVE, STRONG, WEAK, Cause, Weight, supports
+from aitia.engine.locate import written
 from aitia.engine.patterns_setup import divided_whole
-from aitia.engine.records import SourceLocation
 
 MIN_CALLS = 5
 """A few batches may hold one value by chance."""
@@ -63,23 +62,18 @@ def _inputs(case: Case) -> Iterator[Weight]:
     same = ours.sum() >= 2 * MIN_CALLS and float(np.ptp(np.r_[rows["in_min"][ours], rows["in_max"][ours]])) == 0
     if not same or case.learned or not nanmedian(calls["target_std"]) > 0:
         return
-    for file, text in case.run.sources.items():
-        try:
-            lines = tuple(divided_whole(ast.parse(text)))
-        except (SyntaxError, ValueError):
-            continue
-        if lines:
-            value = float(rows["in_min"][ours][0])
-            yield supports(
-                STRONG + WEAK,
-                f"all inputs of {int(ours.sum())} batches are {value:.3g}: what told them apart was cut off by a division of "
-                "whole numbers",
-                tool="layer_analyzer",
-                step=1,
-                where=SourceLocation(file=file, lines=lines[:2]),
-                value=value,
-            )
-            return
+    where = written(case.run, divided_whole)
+    if where is not None:
+        value = float(rows["in_min"][ours][0])
+        yield supports(
+            STRONG + WEAK,
+            f"all inputs of {int(ours.sum())} batches are {value:.3g}: what told them apart was cut off by a division of "
+            "whole numbers",
+            tool="layer_analyzer",
+            step=1,
+            where=where,
+            value=value,
+        )
 
 
 CAUSE = Cause(

@@ -63,7 +63,7 @@ def show(
 
     if svg is not None and aspect is not Aspect.GRAPH:
         raise AitiaError(f"--svg draws the causal graph: aitia show {run} graph --svg {svg}")
-    opened = open_run(None if run == "latest" else run, runs_root(runs))
+    opened = open_run(run, runs_root(runs))
     if aspect is Aspect.EVENTS:
         _events(opened, as_json)
     elif aspect is Aspect.GRAPH:

@@ -290,8 +290,12 @@ def list_runs(root: Path, *, fresh: bool = True) -> list[Path]:
     return sorted((p for p in found if (p / "run.db").is_file()), reverse=True)
 
 
+LATEST = "latest"
+"""Stands for the run that began last, wherever a run is named."""
+
+
 def open_run(name: str | None, root: Path) -> Run:
-    """The run of that name (or path, or the latest when None); an unknown name is answered with the known ones."""
+    """The run of that name or path, or the latest (None or "latest"); an unknown name is answered with those known."""
     run = _named(name, root)
     run.complete()
     return run
@@ -299,7 +303,7 @@ def open_run(name: str | None, root: Path) -> Run:
 
 def _named(name: str | None, root: Path) -> Run:
     known = list_runs(root)
-    if name is None:
+    if name is None or name == LATEST:
         if not known:
             raise RunNotFound(f"no runs under {root}. Record one with `aitia run train.py`.")
         return Run(known[0])

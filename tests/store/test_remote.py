@@ -123,6 +123,7 @@ def test_a_reader_elsewhere_follows_a_growing_run(machine: Machine) -> None:
     second = open_run(None, runs_root(URL)).n_steps
     session.close(RunStatus.CRASHED, 1)
     last = open_run(None, runs_root(URL))
+    assert open_run("latest", runs_root(URL)).id == last.id
 
     assert seen == (10, RunStatus.RUNNING)
     assert second == 30
